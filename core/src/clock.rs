@@ -1,0 +1,150 @@
+//! Time for the records: ticks are taken at a call, nanoseconds are made of them when somebody reads.
+//!
+//! `clock_gettime` costs 30 ns and the processor's time stamp counter 18 ns (measured), twice a call, of a call's 180 ns. The
+//! counter is used only if the kernel itself keeps time by it, which means that it is constant, never stops and is the
+//! same on all processors. The session's maker decides and measures; its processes follow the header.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::fs;
+use std::time::Duration;
+
+/// What ticks are counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Source {
+    /// `CLOCK_MONOTONIC`, in nanoseconds.
+    Monotonic = 0,
+    /// The processor's time stamp counter.
+    Counter = 1,
+}
+
+impl Source {
+    /// The best source of this machine.
+    pub fn best() -> Source {
+        let kernel = fs::read_to_string("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+        match kernel {
+            Ok(name) if name.trim() == "tsc" && cfg!(target_arch = "x86_64") => Source::Counter,
+            _ => Source::Monotonic,
+        }
+    }
+
+    /// The source of a number from a header, `None` if it is none, or none of this machine's.
+    pub fn from_u64(number: u64) -> Option<Source> {
+        match number {
+            0 => Some(Source::Monotonic),
+            1 if cfg!(target_arch = "x86_64") => Some(Source::Counter),
+            _ => None,
+        }
+    }
+
+    /// Now, in ticks.
+    #[inline]
+    pub fn now(self) -> u64 {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: every x86_64 processor has the instruction.
+            Source::Counter => unsafe { core::arch::x86_64::_rdtsc() },
+            _ => clock_ns(libc::CLOCK_MONOTONIC),
+        }
+    }
+}
+
+fn clock_ns(clock: libc::clockid_t) -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` outlives the call.
+    unsafe { libc::clock_gettime(clock, &mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Nanoseconds since the epoch.
+pub fn realtime_ns() -> u64 {
+    clock_ns(libc::CLOCK_REALTIME)
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+pub fn monotonic_ns() -> u64 {
+    clock_ns(libc::CLOCK_MONOTONIC)
+}
+
+/// How ticks become time. Lives in a journal's header, so that any process can read it and the session's maker can refine it.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Scale {
+    source: AtomicU64,
+    /// Ticks, `CLOCK_MONOTONIC` and `CLOCK_REALTIME` of one moment.
+    base_ticks: AtomicU64,
+    base_monotonic: AtomicU64,
+    base_realtime: AtomicU64,
+    /// Nanoseconds a tick, as a fixed-point number with 32 bits behind the point.
+    rate: AtomicU64,
+}
+
+const ONE: u64 = 1 << 32;
+
+impl Scale {
+    /// Starts a scale for `source` and measures its rate; takes 2 ms for a counter.
+    pub fn start(&self, source: Source) {
+        self.source.store(source as u64, Relaxed);
+        self.base_realtime.store(realtime_ns(), Relaxed);
+        self.base_monotonic.store(monotonic_ns(), Relaxed);
+        self.base_ticks.store(source.now(), Relaxed);
+        self.rate.store(ONE, Relaxed);
+        if source == Source::Counter {
+            std::thread::sleep(Duration::from_millis(2));
+            self.refine();
+        }
+    }
+
+    /// Measures the rate again, over all the time since the start: the longer, the better. Same boot only.
+    pub fn refine(&self) {
+        let elapsed = monotonic_ns().saturating_sub(self.base_monotonic.load(Relaxed));
+        let ticks = self.source().now().saturating_sub(self.base_ticks.load(Relaxed));
+        if self.source() == Source::Counter && ticks > 0 && elapsed > 0 {
+            self.rate.store(((u128::from(elapsed) << 32) / u128::from(ticks)) as u64, Relaxed);
+        }
+    }
+
+    /// What this scale's ticks are counted by.
+    pub fn source(&self) -> Source {
+        Source::from_u64(self.source.load(Relaxed)).unwrap_or(Source::Monotonic)
+    }
+
+    /// True if the numbers can be a scale at all.
+    pub fn is_valid(&self) -> bool {
+        Source::from_u64(self.source.load(Relaxed)).is_some() && self.rate.load(Relaxed) != 0
+    }
+
+    /// The nanoseconds that `ticks` last.
+    pub fn duration_ns(&self, ticks: u64) -> u64 {
+        ((u128::from(ticks) * u128::from(self.rate.load(Relaxed))) >> 32) as u64
+    }
+
+    /// The nanoseconds since the epoch at the moment `ticks`.
+    pub fn realtime_ns(&self, ticks: u64) -> u64 {
+        let base = self.base_realtime.load(Relaxed);
+        match ticks.checked_sub(self.base_ticks.load(Relaxed)) {
+            Some(after) => base.saturating_add(self.duration_ns(after)),
+            None => base.saturating_sub(self.duration_ns(self.base_ticks.load(Relaxed).wrapping_sub(ticks))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scale_of_either_source_agrees_with_the_clock() {
+        for source in [Source::Monotonic, Source::best()] {
+            let scale = Scale::default();
+            scale.start(source);
+            let (start, wall) = (source.now(), monotonic_ns());
+            std::thread::sleep(Duration::from_millis(20));
+            let (ticks, wall) = (source.now() - start, monotonic_ns() - wall);
+            let measured = scale.duration_ns(ticks);
+            assert!(measured.abs_diff(wall) < wall / 100, "{source:?}: {measured} ns for {wall} ns");
+            let now = scale.realtime_ns(source.now());
+            assert!(now.abs_diff(realtime_ns()) < 10_000_000, "{source:?}");
+        }
+    }
+}

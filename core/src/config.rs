@@ -1,0 +1,122 @@
+//! What the environment asks of the library.
+
+use core::ffi::CStr;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+
+use crate::log::{Format, Target};
+use crate::sys;
+
+/// The `SHMGATE_*` variables, read.
+#[derive(Debug, Default)]
+pub struct Config {
+    pub log: Option<Target>,
+    pub format: Format,
+    /// The policy file.
+    pub policy: Option<CString>,
+    /// The session directory.
+    pub session: Option<CString>,
+    /// Leave `RTLD_DEEPBIND` alone.
+    pub keep_deepbind: bool,
+}
+
+impl Config {
+    /// Reads the environment. A program with rights its caller has not gets an empty configuration.
+    ///
+    /// # Errors
+    /// A message for people, when a variable has a value that means nothing.
+    pub fn from_environment() -> Result<Config, String> {
+        if sys::is_secure() {
+            return Ok(Config::default());
+        }
+        Config::read(|name| sys::environment(name).map(CStr::to_owned))
+    }
+
+    fn read(variable: impl Fn(&CStr) -> Option<CString>) -> Result<Config, String> {
+        let set = |name: &CStr| variable(name).filter(|value| !value.is_empty());
+        if let Some(backend) = set(c"SHMGATE_BACKEND") {
+            check_backend(&backend.to_string_lossy()).map_err(|error| format!("SHMGATE_BACKEND: {error}"))?;
+        }
+        let format = match set(c"SHMGATE_LOG_FORMAT").as_deref().map(CStr::to_bytes) {
+            None | Some(b"text") => Format::Text,
+            Some(b"json") => Format::Json,
+            Some(other) => {
+                return Err(format!("SHMGATE_LOG_FORMAT: unknown format \"{}\", use text or json", other.escape_ascii()));
+            }
+        };
+        Ok(Config {
+            log: set(c"SHMGATE_LOG").and_then(log_target),
+            format,
+            policy: set(c"SHMGATE_POLICY"),
+            session: set(c"SHMGATE_SESSION"),
+            keep_deepbind: set(c"SHMGATE_DEEPBIND").is_some_and(|value| value.as_bytes() == b"keep"),
+        })
+    }
+
+    /// True if the library has nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.log.is_none() && self.policy.is_none() && self.session.is_none()
+    }
+}
+
+/// Checks a backend's name.
+///
+/// # Errors
+/// A message for people: the name is none, or that of a backend that this version has not.
+pub fn check_backend(name: &str) -> Result<(), String> {
+    match name {
+        "auto" | "kernel" => Ok(()),
+        "userspace" => Err("this version of shmgate has no userspace backend yet, use kernel or auto".into()),
+        other => Err(format!("unknown backend \"{}\", use auto, kernel or userspace", other.escape_debug())),
+    }
+}
+
+/// What a value of `SHMGATE_LOG` means: `off`, `stderr`, `-` (the same), or a path.
+pub fn log_target(value: CString) -> Option<Target> {
+    match value.to_bytes() {
+        b"" | b"off" => None,
+        b"stderr" | b"-" => Some(Target::Stderr),
+        [b'/', ..] => Some(Target::File(value)),
+        // The host may change its working directory: the file must not wander with it.
+        relative => {
+            let mut path = std::env::current_dir().map_or_else(|_| b"/".to_vec(), |dir| dir.as_os_str().as_bytes().to_vec());
+            path.push(b'/');
+            path.extend_from_slice(relative);
+            CString::new(path).ok().map(Target::File)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&CStr, &CStr)]) -> Result<Config, String> {
+        Config::read(|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn nothing_set_or_empty_means_nothing_to_do() {
+        assert!(read(&[]).unwrap().is_empty());
+        assert!(read(&[(c"SHMGATE_LOG", c""), (c"SHMGATE_SESSION", c""), (c"SHMGATE_BACKEND", c"kernel")]).unwrap().is_empty());
+        assert!(read(&[(c"SHMGATE_LOG", c"off")]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn values_that_mean_nothing_are_named() {
+        for (name, value, part) in [
+            (c"SHMGATE_BACKEND", c"kernal", "unknown backend \"kernal\""),
+            (c"SHMGATE_BACKEND", c"userspace", "no userspace backend"),
+            (c"SHMGATE_LOG_FORMAT", c"xml", "unknown format \"xml\""),
+        ] {
+            let error = read(&[(name, value)]).unwrap_err();
+            assert!(error.contains(part) && error.contains(name.to_str().unwrap()), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_relative_log_is_pinned_to_the_directory_of_the_start() {
+        let Some(Target::File(path)) = log_target(c"x.log".to_owned()) else { panic!() };
+        assert_eq!(path.to_str().unwrap(), std::env::current_dir().unwrap().join("x.log").to_str().unwrap());
+    }
+}

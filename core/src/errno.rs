@@ -1,0 +1,79 @@
+//! errno values as a type, with the names and words that people know them by.
+//!
+//! The words are a table of ours, not `strerror`'s: that one follows the locale and may allocate.
+
+/// An errno value, greater than 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errno(pub i32);
+
+macro_rules! errnos {
+    ($($name:ident $text:literal)*) => {
+        impl Errno {
+            $(#[allow(missing_docs)] pub const $name: Errno = Errno(libc::$name);)*
+
+            /// The C name, such as `EINVAL`, if it is one that a shared memory call can meet.
+            pub fn name(self) -> Option<&'static str> {
+                match self { $(Errno::$name => Some(stringify!($name)),)* _ => None }
+            }
+
+            /// What it means, in libc's English words.
+            pub fn text(self) -> &'static str {
+                match self { $(Errno::$name => $text,)* _ => "Unknown error" }
+            }
+
+            /// The value of a C name.
+            pub fn from_name(name: &str) -> Option<Errno> {
+                match name { $(stringify!($name) => Some(Errno::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+errnos! {
+    EPERM "Operation not permitted"
+    ENOENT "No such file or directory"
+    EINTR "Interrupted system call"
+    EIO "Input/output error"
+    EBADF "Bad file descriptor"
+    EAGAIN "Resource temporarily unavailable"
+    ENOMEM "Cannot allocate memory"
+    EACCES "Permission denied"
+    EFAULT "Bad address"
+    EBUSY "Device or resource busy"
+    EEXIST "File exists"
+    ENOTDIR "Not a directory"
+    EINVAL "Invalid argument"
+    ENFILE "Too many open files in system"
+    EMFILE "Too many open files"
+    EFBIG "File too large"
+    ENOSPC "No space left on device"
+    EROFS "Read-only file system"
+    EPIPE "Broken pipe"
+    ERANGE "Numerical result out of range"
+    ENAMETOOLONG "File name too long"
+    ENOSYS "Function not implemented"
+    ELOOP "Too many levels of symbolic links"
+    EIDRM "Identifier removed"
+    EOVERFLOW "Value too large for defined data type"
+    EOPNOTSUPP "Operation not supported"
+    EDQUOT "Disk quota exceeded"
+}
+
+/// The calling thread's errno.
+pub fn get() -> i32 {
+    // SAFETY: libc guarantees a valid pointer to this thread's errno.
+    unsafe { *libc::__errno_location() }
+}
+
+/// Sets the calling thread's errno.
+pub fn set(value: i32) {
+    // SAFETY: libc guarantees a valid pointer to this thread's errno.
+    unsafe { *libc::__errno_location() = value }
+}
+
+impl Errno {
+    /// The calling thread's errno, after a call that failed.
+    pub fn last() -> Errno {
+        Errno(get())
+    }
+}

@@ -1,0 +1,136 @@
+//! What the ledger's file looks like: a header, a table of processes, a table of segments.
+//!
+//! Everything is an atomic, zero is "free" everywhere, and nothing read from here is trusted: numbers of slots are cut to the
+//! tables' sizes, and states are matched, not assumed.
+
+use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use super::tally::Tally;
+
+/// "SHMGATEL" as a little-endian number.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"SHMGATEL");
+/// Raised with each change of the layout.
+pub const VERSION: u64 = 1;
+/// Processes that can be in the books at a time.
+pub const PROCESSES: usize = 8192;
+/// Segments that can: as many as an IPC namespace can have.
+pub const SEGMENTS: usize = 32768;
+
+/// What is in use, by what quotas count.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Usage {
+    /// Of the segments created.
+    pub pages: Tally,
+    pub segments: Tally,
+    pub attaches: Tally,
+}
+
+/// The whole file.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct Layout {
+    pub magic: AtomicU64,
+    pub version: AtomicU64,
+    /// Calls and denials of processes that are gone.
+    pub retired_calls: AtomicU64,
+    pub retired_denials: AtomicU64,
+    /// Slots at and above these were never used.
+    pub processes_used: AtomicU64,
+    pub segments_used: AtomicU64,
+    pub session: Usage,
+    pub processes: [ProcessSlot; PROCESSES],
+    pub segments: [SegmentSlot; SEGMENTS],
+}
+
+/// A process that has made a call, or has inherited attaches.
+#[derive(Debug)]
+#[repr(C, align(128))]
+pub struct ProcessSlot {
+    /// Its pid; 0 is a free slot.
+    pub pid: AtomicU64,
+    /// When it began, in the kernel's ticks since boot, to tell it from a later process of the same pid; 0 if not known.
+    pub start: AtomicU64,
+    /// The PID namespace in which `pid` means it.
+    pub pid_ns: AtomicU64,
+    /// Threads between counting an attach and knowing whether it came about.
+    pub attaching: AtomicU64,
+    pub usage: Usage,
+    pub calls: AtomicU64,
+    pub denials: AtomicU64,
+}
+
+/// A segment that the session created, or is about to create.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct SegmentSlot {
+    /// [`State`], a generation, and the pid of whoever put it into that state first.
+    pub state: AtomicU64,
+    pub shmid: AtomicU64,
+    pub key: AtomicU64,
+    pub size: AtomicU64,
+    pub pages: AtomicU64,
+    /// The creator's slot in the table of processes.
+    pub process: AtomicU64,
+    /// The IPC namespace in which `shmid` means it.
+    pub ipc_ns: AtomicU64,
+}
+
+/// What a segment slot is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    Free = 0,
+    /// Counted; the creator's call is under way, and the id not known yet.
+    Pending = 1,
+    /// Counted, with its id.
+    Live = 2,
+    /// As `Live`, and IPC_RMID was called: it goes with its last attach.
+    Removed = 3,
+    /// Being given back.
+    Releasing = 4,
+}
+
+/// A segment slot's state word, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateWord {
+    pub state: State,
+    pub generation: u32,
+    pub pid: u32,
+}
+
+impl StateWord {
+    /// Taken from a slot; an unknown state is as good as a slot in the middle of release.
+    pub fn from_u64(word: u64) -> StateWord {
+        let state = match word & 0xff {
+            0 => State::Free,
+            1 => State::Pending,
+            2 => State::Live,
+            3 => State::Removed,
+            _ => State::Releasing,
+        };
+        StateWord { state, generation: (word >> 8) as u32 & 0xff_ffff, pid: (word >> 32) as u32 }
+    }
+
+    /// As it stands in a slot.
+    pub fn to_u64(self) -> u64 {
+        self.state as u64 | u64::from(self.generation & 0xff_ffff) << 8 | u64::from(self.pid) << 32
+    }
+
+    /// The same slot in another state.
+    pub fn with(self, state: State) -> StateWord {
+        StateWord { state, ..self }
+    }
+}
+
+impl SegmentSlot {
+    /// The state now.
+    pub fn load(&self) -> StateWord {
+        StateWord::from_u64(self.state.load(SeqCst))
+    }
+
+    /// Moves from one state to another, if nobody else did.
+    pub fn advance(&self, from: StateWord, to: StateWord) -> bool {
+        self.state.compare_exchange(from.to_u64(), to.to_u64(), SeqCst, SeqCst).is_ok()
+    }
+}

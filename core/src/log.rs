@@ -1,0 +1,160 @@
+//! The text log: a line a call, to standard error or a file, by one write each.
+//!
+//! No descriptor of a file is kept: it is opened for each line. That of standard error is kept at a high number and believed
+//! only while it still leads to where it did, so that a host that closes or reuses descriptors finds nothing of ours in
+//! its files. Lines that can't be written are counted, and said once. No lock, no allocation on the way of a line.
+
+use core::ffi::CStr;
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use std::ffi::CString;
+
+use crate::errno::Errno;
+use crate::sys::{self, File};
+
+/// Where standard error's copy is put: high, but below what select() and small limits can take.
+const PARKED: i32 = 1000;
+
+/// Text or JSON lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// As strace writes them.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// Where lines go.
+#[derive(Debug)]
+pub enum Target {
+    /// Standard error, as it was at the start.
+    Stderr,
+    /// A file, by its absolute path.
+    File(CString),
+}
+
+/// The log of a process, which can be turned on and off.
+#[derive(Debug)]
+pub struct Log {
+    target: AtomicPtr<Target>,
+    stderr: Stderr,
+    /// Lines that could not be written.
+    lost: AtomicU64,
+    said: AtomicBool,
+}
+
+impl Log {
+    /// A log to `target`, or one that is off.
+    pub fn new(target: Option<Target>) -> Log {
+        let log = Log { target: AtomicPtr::default(), stderr: Stderr::now(), lost: AtomicU64::new(0), said: AtomicBool::new(false) };
+        log.set(target);
+        log
+    }
+
+    /// Sends lines to `target` from now on, or nowhere. The target before is never freed: another thread may be writing to it.
+    pub fn set(&self, target: Option<Target>) {
+        if matches!(target, Some(Target::Stderr)) {
+            self.stderr.park();
+        }
+        let new = target.map_or(core::ptr::null_mut(), |target| Box::into_raw(Box::new(target)));
+        self.target.store(new, Ordering::Release);
+    }
+
+    /// True if lines go anywhere.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        !self.target.load(Ordering::Relaxed).is_null()
+    }
+
+    /// Lines that could not be written so far.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Writes a whole line.
+    pub fn write(&self, line: &[u8]) {
+        // SAFETY: targets are never freed.
+        let written = match unsafe { self.target.load(Ordering::Acquire).as_ref() } {
+            None => return,
+            Some(Target::Stderr) => self.stderr.write(line),
+            Some(Target::File(path)) => append(path, line),
+        };
+        let Err(errno) = written else { return };
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        if !self.said.swap(true, Ordering::Relaxed) {
+            use core::fmt::Write;
+            let mut text = super::text::Line::<256>::new();
+            let _ = write!(text, "the log can't be written ({}); the program goes on, calls are counted but not logged", errno.text());
+            self.say(text.as_bytes());
+        }
+    }
+
+    /// Writes a message of shmgate's own to standard error.
+    pub fn say(&self, message: &[u8]) {
+        use core::fmt::Write;
+        let mut line = super::text::Line::<1024>::new();
+        let _ = line.write_str("shmgate: ");
+        for chunk in message.utf8_chunks() {
+            let _ = line.write_str(chunk.valid());
+        }
+        line.end();
+        let _ = self.stderr.write(line.as_bytes());
+    }
+}
+
+/// Opens, writes, closes. A pipe without a reader, or a full one, is no reason to wait.
+fn append(path: &CStr, line: &[u8]) -> Result<(), Errno> {
+    let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_NOCTTY | libc::O_NONBLOCK;
+    let file = match File::open(path, flags, 0) {
+        Err(Errno::ENOENT) => match File::open(path, flags | libc::O_CREAT | libc::O_EXCL, 0o644) {
+            Err(Errno::EEXIST) => File::open(path, flags, 0)?,
+            other => other?,
+        },
+        other => other?,
+    };
+    sys::write_once(file.fd(), line)
+}
+
+/// Standard error as it was when the library came in.
+#[derive(Debug)]
+struct Stderr {
+    /// Device and inode of what descriptor 2 led to.
+    identity: Option<(u64, u64)>,
+    /// A copy of the descriptor, made only if lines are to go there.
+    parked: AtomicI32,
+}
+
+impl Stderr {
+    fn now() -> Stderr {
+        let identity = sys::stat_fd(2).ok().map(|stat| (stat.st_dev, stat.st_ino));
+        Stderr { identity, parked: AtomicI32::new(-1) }
+    }
+
+    fn park(&self) {
+        if self.is_ours(2)
+            && self.parked.load(Ordering::Relaxed) < 0
+            && let Ok(file) = File::duplicate(2, PARKED)
+        {
+            self.parked.store(file.into_fd(), Ordering::Relaxed);
+        }
+    }
+
+    fn is_ours(&self, fd: i32) -> bool {
+        fd >= 0 && sys::stat_fd(fd).is_ok_and(|stat| Some((stat.st_dev, stat.st_ino)) == self.identity)
+    }
+
+    fn write(&self, line: &[u8]) -> Result<(), Errno> {
+        let ours = [self.parked.load(Ordering::Relaxed), 2].into_iter().find(|&fd| self.is_ours(fd));
+        sys::write_once(ours.ok_or(Errno::EBADF)?, line)
+    }
+}
+
+impl Drop for Stderr {
+    fn drop(&mut self) {
+        let parked = *self.parked.get_mut();
+        // A number that the host has taken for itself since is not ours to close.
+        if self.is_ours(parked) {
+            drop(File::from_fd(parked));
+        }
+    }
+}

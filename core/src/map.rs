@@ -1,0 +1,95 @@
+//! Shared file mappings as arrays of atomic words, so that what another process does to them is never undefined behaviour here.
+//!
+//! Pages must be allocated in the file before they are touched (a hole on a full disk is SIGBUS for the host): that is the
+//! business of whoever makes the file, and the reason for [`crate::sys::allocate`].
+
+use core::sync::atomic::AtomicU64;
+
+use crate::errno::Errno;
+use crate::sys::File;
+
+/// A shared mapping, unmapped when dropped.
+#[derive(Debug)]
+pub struct Mapping {
+    base: *mut AtomicU64,
+    words: usize,
+}
+
+// SAFETY: the mapping is plain memory that is only reached through atomics.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps `len` bytes of `file` from `offset` (both multiples of the page size), for reading and, with `write`, writing.
+    ///
+    /// # Errors
+    /// mmap's.
+    pub fn file(file: &File, offset: u64, len: usize, write: bool) -> Result<Mapping, Errno> {
+        let protection = if write { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
+        Mapping::map(protection, libc::MAP_SHARED, file.fd(), offset, len)
+    }
+
+    /// Maps `len` bytes of memory that fork's children share.
+    ///
+    /// # Errors
+    /// mmap's.
+    pub fn shared_memory(len: usize) -> Result<Mapping, Errno> {
+        Mapping::map(libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, 0, len)
+    }
+
+    /// Maps a page that every kind of fork gives the child zeroed.
+    ///
+    /// # Errors
+    /// mmap's, and madvise's before Linux 4.14.
+    pub fn wiped_on_fork(len: usize) -> Result<Mapping, Errno> {
+        let page = Mapping::map(libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0, len)?;
+        page.advise(0, len, libc::MADV_WIPEONFORK)?;
+        Ok(page)
+    }
+
+    fn map(protection: i32, flags: i32, fd: i32, offset: u64, len: usize) -> Result<Mapping, Errno> {
+        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
+        let base = unsafe { libc::mmap(core::ptr::null_mut(), len, protection, flags, fd, offset as libc::off_t) };
+        if base == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        Ok(Mapping { base: base.cast(), words: len / 8 })
+    }
+
+    /// The mapped words.
+    #[inline]
+    pub fn words(&self) -> &[AtomicU64] {
+        // SAFETY: `base` is page-aligned and maps this many words for as long as `self` lives; any bytes are valid atomics.
+        unsafe { core::slice::from_raw_parts(self.base, self.words) }
+    }
+
+    /// Tells the kernel how bytes `offset..offset + len` will be used (madvise). The advice must not change what is mapped.
+    ///
+    /// # Errors
+    /// madvise's.
+    pub fn advise(&self, offset: usize, len: usize, advice: i32) -> Result<(), Errno> {
+        assert!(offset + len <= self.words * 8);
+        // SAFETY: the range lies in the mapping, by the assertion; callers give advice that keeps the contents.
+        let failed = unsafe { libc::madvise(self.base.cast::<u8>().add(offset).cast(), len, advice) } != 0;
+        if failed { Err(Errno::last()) } else { Ok(()) }
+    }
+
+    /// Sees the words from `offset` (in bytes) as a `T`.
+    ///
+    /// # Safety
+    /// `T` is made of atomics alone, for which every bit pattern is good, and has no `Drop`.
+    #[inline]
+    pub unsafe fn view<T>(&self, offset: usize) -> &T {
+        assert!(offset.is_multiple_of(8) && align_of::<T>() <= 64 && offset + size_of::<T>() <= self.words * 8);
+        // SAFETY: within the mapping and aligned by the assertion (views start at multiples of 64); the rest is the caller's promise.
+        unsafe { &*self.base.cast::<u8>().add(offset).cast() }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: this is the range that was mapped, and `self` was the only way to it.
+        unsafe { libc::munmap(self.base.cast(), self.words * 8) };
+    }
+}

@@ -1,0 +1,275 @@
+//! The session directory: journal, ledger and resolved policy of all processes under one `shmgate run`.
+//!
+//! It belongs to one user, and nobody else can look into it: a directory that is another user's, open to others, or a symbolic
+//! link that somebody put into the way, is refused.
+
+use std::ffi::{CString, OsStr};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::{fmt, fs};
+
+use crate::errno::Errno;
+use crate::journal::{Journal, OpenError, Reader};
+use crate::ledger::Ledger;
+use crate::policy::Policy;
+use crate::sys;
+
+/// Why a session can't be used: one line, with what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionError(String);
+
+impl fmt::Display for SessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for SessionError {}
+
+/// A session directory that is there and ours.
+#[derive(Clone, Debug)]
+pub struct Session {
+    dir: PathBuf,
+}
+
+/// A session's parts, open for a process that is gated.
+#[derive(Debug)]
+pub struct Parts {
+    pub journal: Journal,
+    pub ledger: Ledger,
+    /// `None` if the session has no policy.
+    pub policy: Option<Policy>,
+}
+
+impl Session {
+    /// Opens the session in `dir`.
+    ///
+    /// # Errors
+    /// [`SessionError`]: not a session directory, or not ours alone.
+    pub fn open(dir: &Path) -> Result<Session, SessionError> {
+        let fault = |what: String| Err(SessionError(format!("session {}: {what}", dir.display())));
+        let meta = match fs::symlink_metadata(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return fault("no such directory; `shmgate run --session DIR -- COMMAND` makes one".into());
+            }
+            Err(error) => return fault(describe(&error).into()),
+            Ok(meta) => meta,
+        };
+        if meta.is_symlink() {
+            return fault("is a symbolic link; name the directory itself".into());
+        }
+        if !meta.is_dir() {
+            return fault("is not a directory".into());
+        }
+        if meta.uid() != sys::geteuid() {
+            return fault(format!("belongs to user {}, not to you; use a directory of your own", meta.uid()));
+        }
+        if meta.mode() & 0o077 != 0 {
+            return fault(format!("is open to others (mode {:04o}); chmod 700 it, or use another", meta.mode() & 0o777));
+        }
+        Ok(Session { dir: dir.to_owned() })
+    }
+
+    /// Makes a session in `dir`, which may exist if it is empty, or joins the one that is there.
+    ///
+    /// `policy` is `None` to leave the policy of a session that is there as it is.
+    ///
+    /// # Errors
+    /// [`SessionError`]: as for [`Session::open`], and for a session that has another policy, or files that can't be made.
+    pub fn create_or_join(dir: &Path, policy: Option<&Policy>) -> Result<Session, SessionError> {
+        let fault = |what: &str| SessionError(format!("session {}: {what}", dir.display()));
+        match fs::DirBuilder::new().mode(0o700).create(dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(fault(describe(&error))),
+            _ => {}
+        }
+        let session = Session::open(dir)?;
+        let lock = fs::File::open(dir).map_err(|error| fault(describe(&error)))?;
+        lock.lock().map_err(|error| fault(describe(&error)))?;
+        if session.file("journal").exists() {
+            session.parts()?;
+            let theirs = session.policy()?.unwrap_or_default();
+            match policy {
+                Some(ours) if *ours != theirs => {
+                    return Err(fault("has another policy already; drop the policy options to join it, or use another directory"));
+                }
+                _ => return Ok(session),
+            }
+        }
+        if fs::read_dir(dir).map_err(|error| fault(describe(&error)))?.next().is_some() {
+            return Err(fault("is not empty and not a session; use a new directory"));
+        }
+        session.create_files(policy).inspect_err(|_| session.remove_files())?;
+        Ok(session)
+    }
+
+    fn create_files(&self, policy: Option<&Policy>) -> Result<(), SessionError> {
+        let fault = |what: &str| SessionError(format!("session {}: {what}", self.dir.display()));
+        let refused = |errno: Errno| match errno {
+            Errno::EOPNOTSUPP => fault("its file system can't reserve room for files; use a directory on another, such as /tmp"),
+            Errno::ENOSPC | Errno::EDQUOT => fault("no room there for the session (5 MiB); use a directory on another file system"),
+            other => fault(other.text()),
+        };
+        if let Some(policy) = policy.filter(|policy| !policy.is_empty()) {
+            let options = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.file("policy.toml"));
+            options.and_then(|mut file| file.write_all(policy.to_toml().as_bytes())).map_err(|error| fault(describe(&error)))?;
+        }
+        Ledger::create(&self.c_file("ledger")).map_err(refused)?;
+        // The journal last: its presence is what makes the directory a session.
+        Journal::create(&self.c_file("journal")).map_err(refused)
+    }
+
+    fn remove_files(&self) {
+        for name in ["journal", "ledger", "policy.toml"] {
+            let _ = fs::remove_file(self.file(name));
+        }
+    }
+
+    /// Removes the session and all it knows.
+    ///
+    /// # Errors
+    /// When something else is in the directory, or it can't be removed.
+    pub fn remove(self) -> io::Result<()> {
+        self.remove_files();
+        fs::remove_dir(&self.dir)
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    fn c_file(&self, name: &str) -> CString {
+        c_path(self.file(name).as_os_str())
+    }
+
+    /// The resolved policy, `None` if there is none.
+    ///
+    /// # Errors
+    /// [`SessionError`] if the file can't be read or is damaged.
+    pub fn policy(&self) -> Result<Option<Policy>, SessionError> {
+        let path = self.file("policy.toml");
+        match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(SessionError(format!("{}: {}", path.display(), describe(&error)))),
+            Ok(text) => match Policy::parse(&text) {
+                Ok(policy) => Ok(Some(policy)),
+                Err(error) => Err(SessionError(format!("{}:{error}", path.display()))),
+            },
+        }
+    }
+
+    /// Opens everything for a gated process.
+    ///
+    /// # Errors
+    /// [`SessionError`] naming the file that can't be used.
+    pub fn parts(&self) -> Result<Parts, SessionError> {
+        let fault = |name: &str, errno: Errno| {
+            let what = if errno == Errno::EINVAL { "damaged, or of another version of shmgate" } else { errno.text() };
+            SessionError(format!("{}: {what}", self.file(name).display()))
+        };
+        Ok(Parts {
+            journal: Journal::open(&self.c_file("journal")).map_err(|errno| fault("journal", errno))?,
+            ledger: self.ledger()?,
+            policy: self.policy()?,
+        })
+    }
+
+    /// Opens the ledger alone.
+    ///
+    /// # Errors
+    /// [`SessionError`] if it can't be used.
+    pub fn ledger(&self) -> Result<Ledger, SessionError> {
+        Ledger::open(&self.c_file("ledger")).map_err(|errno| {
+            let what = if errno == Errno::EINVAL { "damaged, or of another version of shmgate" } else { errno.text() };
+            SessionError(format!("{}: {what}", self.file("ledger").display()))
+        })
+    }
+
+    /// Opens the journal for reading.
+    ///
+    /// # Errors
+    /// [`SessionError`] if it can't be read.
+    pub fn reader(&self) -> Result<Reader, SessionError> {
+        Reader::open(&self.c_file("journal")).map_err(|error| {
+            let hint = if error == OpenError::Errno(Errno::ENOENT) { "; is this a session's directory?" } else { "" };
+            SessionError(format!("{}: {error}{hint}", self.file("journal").display()))
+        })
+    }
+}
+
+/// An I/O error in libc's words, without Rust's "(os error 2)".
+fn describe(error: &io::Error) -> &str {
+    error.raw_os_error().map_or("input/output error", |errno| Errno(errno).text())
+}
+
+/// A path for a system call. A path with a NUL byte in it can't come from C or a command line.
+pub fn c_path(path: &OsStr) -> CString {
+    CString::new(path.as_bytes()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn error<T>(result: Result<T, SessionError>) -> String {
+        result.err().expect("must be refused").to_string()
+    }
+
+    #[test]
+    fn a_session_is_made_joined_and_removed() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("s");
+        let policy = Policy { forbid_world_access: true, ..Policy::default() };
+        let session = Session::create_or_join(&dir, Some(&policy)).unwrap();
+        assert_eq!(session.parts().unwrap().policy, Some(policy.clone()));
+        Session::create_or_join(&dir, Some(&policy)).unwrap();
+        Session::create_or_join(&dir, None).unwrap();
+        assert!(error(Session::create_or_join(&dir, Some(&Policy::default()))).contains("another policy"));
+        session.remove().unwrap();
+        assert!(!dir.exists());
+    }
+
+    #[test]
+    fn what_is_not_ours_alone_is_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = |name: &str| temp.path().join(name);
+        assert!(error(Session::open(&at("none"))).contains("no such directory"));
+        fs::create_dir(at("open")).unwrap();
+        fs::set_permissions(at("open"), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(error(Session::open(&at("open"))).contains("open to others"));
+        symlink(at("open"), at("link")).unwrap();
+        assert!(error(Session::create_or_join(&at("link"), None)).contains("symbolic link"));
+        fs::write(at("file"), "x").unwrap();
+        assert!(error(Session::create_or_join(&at("file"), None)).contains("not a directory"));
+        if sys::geteuid() != 0 {
+            assert!(error(Session::open(Path::new("/"))).contains("belongs to user 0"));
+        }
+    }
+
+    #[test]
+    fn a_directory_with_something_else_in_it_is_left_alone() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::write(temp.path().join("thesis.txt"), "x").unwrap();
+        fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        assert!(error(Session::create_or_join(temp.path(), None)).contains("not empty"));
+        assert!(temp.path().join("thesis.txt").exists());
+    }
+
+    #[test]
+    fn damaged_parts_are_named() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("s");
+        let session = Session::create_or_join(&dir, None).unwrap();
+        fs::write(dir.join("ledger"), "short").unwrap();
+        assert!(error(session.parts()).contains("ledger: damaged"));
+        fs::write(dir.join("journal"), vec![7; 8192]).unwrap();
+        assert!(error(session.reader()).contains("not a shmgate journal"));
+    }
+}

@@ -1,0 +1,288 @@
+//! The system calls the engine makes for itself, as safe functions.
+//!
+//! All of them are async-signal-safe and none allocates. Each may change errno: the edge restores it.
+
+use core::ffi::CStr;
+
+use crate::errno::Errno;
+
+/// An open descriptor, closed when dropped.
+#[derive(Debug)]
+pub struct File(i32);
+
+impl File {
+    /// Opens `path` with `flags` (`O_CLOEXEC` is added). A new file gets exactly `mode`, whatever the umask.
+    ///
+    /// # Errors
+    /// open's.
+    pub fn open(path: &CStr, flags: i32, mode: u32) -> Result<File, Errno> {
+        // SAFETY: `path` is NUL-terminated.
+        let fd = unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, mode) };
+        if fd < 0 {
+            return Err(Errno::last());
+        }
+        let file = File(fd);
+        if flags & libc::O_EXCL != 0 {
+            // SAFETY: the descriptor is ours.
+            unsafe { libc::fchmod(fd, mode) };
+        }
+        Ok(file)
+    }
+
+    /// Duplicates `fd` to a number not below `lowest`, or below that if there is none.
+    ///
+    /// # Errors
+    /// fcntl's, such as EBADF when `fd` is not open.
+    pub fn duplicate(fd: i32, lowest: i32) -> Result<File, Errno> {
+        for lowest in [lowest, 3] {
+            // SAFETY: makes a new descriptor only.
+            let new = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, lowest) };
+            if new >= 0 {
+                return Ok(File(new));
+            }
+        }
+        Err(Errno::last())
+    }
+
+    /// Takes over an open descriptor.
+    pub fn from_fd(fd: i32) -> File {
+        File(fd)
+    }
+
+    /// Gives the descriptor away, still open.
+    pub fn into_fd(self) -> i32 {
+        let fd = self.0;
+        core::mem::forget(self);
+        fd
+    }
+
+    /// The descriptor's number.
+    pub fn fd(&self) -> i32 {
+        self.0
+    }
+
+    /// Reads what fits into `buffer`; shorter at the end of the file.
+    ///
+    /// # Errors
+    /// read's.
+    pub fn read<'a>(&self, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let rest = &mut buffer[filled..];
+            // SAFETY: `rest` is writable for its length.
+            match unsafe { libc::read(self.0, rest.as_mut_ptr().cast(), rest.len()) } {
+                0 => break,
+                count if count > 0 => filled += count as usize,
+                _ if Errno::last() == Errno::EINTR => {}
+                _ => return Err(Errno::last()),
+            }
+        }
+        Ok(&buffer[..filled])
+    }
+
+    /// The file's size in bytes.
+    ///
+    /// # Errors
+    /// fstat's.
+    pub fn size(&self) -> Result<u64, Errno> {
+        Ok(stat_fd(self.0)?.st_size as u64)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // SAFETY: the descriptor is ours and not used again.
+        unsafe { libc::close(self.0) };
+    }
+}
+
+/// fstat.
+///
+/// # Errors
+/// fstat's.
+pub fn stat_fd(fd: i32) -> Result<libc::stat, Errno> {
+    let mut stat = core::mem::MaybeUninit::uninit();
+    // SAFETY: `stat` has room for the answer.
+    if unsafe { libc::fstat(fd, stat.as_mut_ptr()) } != 0 {
+        return Err(Errno::last());
+    }
+    // SAFETY: fstat succeeded and filled it.
+    Ok(unsafe { stat.assume_init() })
+}
+
+/// stat, or lstat where `path` is a symbolic link.
+///
+/// # Errors
+/// fstatat's.
+pub fn stat(path: &CStr, follow: bool) -> Result<libc::stat, Errno> {
+    let mut stat = core::mem::MaybeUninit::uninit();
+    let flags = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
+    // SAFETY: `path` is NUL-terminated and `stat` has room for the answer.
+    if unsafe { libc::fstatat(libc::AT_FDCWD, path.as_ptr(), stat.as_mut_ptr(), flags) } != 0 {
+        return Err(Errno::last());
+    }
+    // SAFETY: fstatat succeeded and filled it.
+    Ok(unsafe { stat.assume_init() })
+}
+
+/// readlink, cut to the buffer's length.
+///
+/// # Errors
+/// readlink's.
+pub fn read_link<'a>(path: &CStr, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+    // SAFETY: `path` is NUL-terminated and `buffer` writable for its length.
+    let count = unsafe { libc::readlink(path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
+    if count < 0 { Err(Errno::last()) } else { Ok(&buffer[..count as usize]) }
+}
+
+/// Gives the file blocks up to `len` bytes, so that a mapping of them can be written whatever becomes of the disk.
+///
+/// # Errors
+/// fallocate's: ENOSPC, EFBIG, EDQUOT, EOPNOTSUPP.
+pub fn allocate(file: &File, len: u64) -> Result<(), Errno> {
+    let _quiet = HeldSignals::hold();
+    loop {
+        // SAFETY: plain system call on our descriptor.
+        if unsafe { libc::fallocate(file.fd(), 0, 0, len as libc::off_t) } == 0 {
+            return Ok(());
+        }
+        if Errno::last() != Errno::EINTR {
+            return Err(Errno::last());
+        }
+    }
+}
+
+/// Writes `bytes` with a single write. A signal that the write would raise is kept from the host.
+///
+/// # Errors
+/// write's; ENOSPC too when less than all was written.
+pub fn write_once(fd: i32, bytes: &[u8]) -> Result<(), Errno> {
+    let _quiet = HeldSignals::hold();
+    // SAFETY: `bytes` is readable for its length.
+    match unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) } {
+        written if written == bytes.len() as isize => Ok(()),
+        written if written >= 0 => Err(Errno::ENOSPC),
+        _ => Err(Errno::last()),
+    }
+}
+
+/// Keeps SIGPIPE and SIGXFSZ, which writing can raise and which kill by default, from a host that did not ask for our writing.
+struct HeldSignals {
+    before: libc::sigset_t,
+    pending: libc::sigset_t,
+}
+
+impl HeldSignals {
+    const SIGNALS: [i32; 2] = [libc::SIGPIPE, libc::SIGXFSZ];
+
+    fn set() -> libc::sigset_t {
+        let mut set = core::mem::MaybeUninit::uninit();
+        // SAFETY: sigemptyset initialises the set; the signals are valid.
+        unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            for signal in Self::SIGNALS {
+                libc::sigaddset(set.as_mut_ptr(), signal);
+            }
+            set.assume_init()
+        }
+    }
+
+    fn hold() -> HeldSignals {
+        let mut held = HeldSignals { before: Self::set(), pending: Self::set() };
+        // SAFETY: all sets live on this stack; the mask is put back by Drop.
+        unsafe {
+            libc::sigpending(&mut held.pending);
+            libc::pthread_sigmask(libc::SIG_BLOCK, &Self::set(), &mut held.before);
+        }
+        held
+    }
+}
+
+impl Drop for HeldSignals {
+    fn drop(&mut self) {
+        let errno = crate::errno::get();
+        let mut now = Self::set();
+        // SAFETY: all sets live on this stack.
+        unsafe {
+            libc::sigpending(&mut now);
+            for signal in Self::SIGNALS {
+                // Ours only if it was not pending before: the host's own stay.
+                if libc::sigismember(&now, signal) == 1 && libc::sigismember(&self.pending, signal) == 0 {
+                    let mut one = core::mem::MaybeUninit::uninit();
+                    libc::sigemptyset(one.as_mut_ptr());
+                    libc::sigaddset(one.as_mut_ptr(), signal);
+                    let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+                    libc::sigtimedwait(one.as_ptr(), core::ptr::null_mut(), &zero);
+                }
+            }
+            libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, core::ptr::null_mut());
+        }
+        crate::errno::set(errno);
+    }
+}
+
+/// Copies `size_of::<T>()` bytes from an address that the host gave, which may be bad.
+///
+/// `T` must be plain C data. Returns `None` where the kernel would say EFAULT.
+pub fn read_host<T: Copy>(address: u64) -> Option<T> {
+    let len = size_of::<T>() as u64;
+    if !is_readable(address) || !is_readable(address.checked_add(len - 8)?) {
+        return None;
+    }
+    // SAFETY: both ends are readable, and `T` is shorter than a page, so that there is no third page between them.
+    Some(unsafe { core::ptr::read_unaligned(address as *const T) })
+}
+
+/// True if eight bytes at `address` can be read. rt_sigprocmask copies them in before it finds that -1 is no operation.
+fn is_readable(address: u64) -> bool {
+    let none = core::ptr::null_mut::<u8>();
+    // SAFETY: with an invalid `how` the call changes nothing, and a bad address is its EFAULT.
+    let result = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, -1_i32, address, none, 8_usize) };
+    result == -1 && Errno::last() == Errno::EINVAL
+}
+
+/// The caller's process id, anew.
+pub fn getpid() -> u32 {
+    // SAFETY: always succeeds. The call, not libc's function: a libc may cache.
+    unsafe { libc::syscall(libc::SYS_getpid) as u32 }
+}
+
+/// The caller's thread id, anew.
+pub fn gettid() -> u32 {
+    // SAFETY: always succeeds.
+    unsafe { libc::syscall(libc::SYS_gettid) as u32 }
+}
+
+/// The caller's effective user id, anew.
+pub fn geteuid() -> u32 {
+    // SAFETY: always succeeds.
+    unsafe { libc::geteuid() }
+}
+
+/// The size of a page in bytes.
+pub fn page_size() -> u64 {
+    // SAFETY: always succeeds.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
+}
+
+/// Gives the processor away.
+pub fn yield_now() {
+    // SAFETY: always succeeds.
+    unsafe { libc::sched_yield() };
+}
+
+/// The value of an environment variable. No lock is taken, unlike by std's functions.
+///
+/// The bytes are the host's: they are good as long as the host does not change its environment.
+pub fn environment(name: &CStr) -> Option<&'static CStr> {
+    // SAFETY: `name` is NUL-terminated.
+    let value = unsafe { libc::getenv(name.as_ptr()) };
+    // SAFETY: getenv returns NULL or a NUL-terminated string of the environment.
+    (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) })
+}
+
+/// True for a program that runs with rights its caller has not (setuid, setgid, capabilities).
+pub fn is_secure() -> bool {
+    // SAFETY: always succeeds.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}

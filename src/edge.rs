@@ -1,0 +1,47 @@
+//! A hook's way in and out: the call goes through the gate, the outcome becomes a C return and errno, and a panic becomes a refusal.
+//!
+//! redhook would answer a panic by calling the real function, past every limit: nothing is left to it to catch.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use shmgate_core::backend::kernel::Kernel;
+use shmgate_core::call::{Call, Outcome};
+use shmgate_core::errno::Errno;
+use shmgate_core::gate::{Gate, HostErrno};
+
+/// Passes a shared memory call through the gate; returns what C gets, and sets errno if it fails.
+///
+/// # Safety
+/// The call is the host's own, with its own addresses.
+pub unsafe fn gated(gate: &Gate<Kernel>, call: &Call<'_>) -> i64 {
+    // SAFETY: by the caller's promise.
+    answer(gate, call, || unsafe { gate.call(call) })
+}
+
+/// Runs `make`, which passes `call` through the gate; returns what C gets, and sets errno if it fails.
+pub fn answer(gate: &Gate<Kernel>, call: &Call<'_>, make: impl FnOnce() -> Outcome) -> i64 {
+    let mut errno = HostErrno::save();
+    // The gate's shared state is made of atomics: a panic leaves nothing half done that a lock would guard.
+    let outcome = catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|_| failed(gate, call));
+    match outcome.result {
+        Ok(value) => value as i64,
+        Err(code) => {
+            errno.fail(code);
+            -1
+        }
+    }
+}
+
+/// Refuses a call in which shmgate panicked: letting it through could break a limit.
+#[cold]
+fn failed(gate: &Gate<Kernel>, call: &Call<'_>) -> Outcome {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    let recorded = catch_unwind(AssertUnwindSafe(|| {
+        if !SAID.swap(true, Ordering::Relaxed) {
+            gate.log().say(b"internal error; the call is refused with EPERM, please report it");
+        }
+        gate.failed(call)
+    }));
+    recorded.unwrap_or_else(|_| Outcome::of(Err(Errno::EPERM)))
+}

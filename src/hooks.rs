@@ -1,0 +1,139 @@
+//! The hooks. Each turns C arguments into a [`Call`], hands it on, and turns the answer into C's; none decides anything.
+//!
+//! | hooked | why |
+//! | --- | --- |
+//! | shmget, shmat, shmdt, shmctl | they are what shmgate is about |
+//! | ftok | so that a record can say which path a key came from |
+//! | setuid, seteuid, setreuid, setresuid | a record has the caller's uid, and asking the kernel for each would double a call's cost |
+//! | dlopen (in `dlopen`) | RTLD_DEEPBIND would let a library's calls past us |
+//!
+//! With nothing set a hook calls the next function and returns, and that is all.
+
+use core::ffi::{CStr, c_char, c_int, c_void};
+
+use libc::{key_t, shmid_ds, size_t, uid_t};
+use shmgate_core::call::Call;
+use shmgate_core::errno::Errno;
+
+use crate::edge::{answer, gated};
+use crate::next;
+use crate::process::gate;
+
+redhook::hook! {
+    unsafe fn shmget(key: key_t, size: size_t, shmflg: c_int) -> c_int => gated_shmget {
+        let gate = gate();
+        if !gate.is_on() {
+            gate.count_passed();
+            // SAFETY: the host's own call.
+            return unsafe { next::shmget()(key, size, shmflg) };
+        }
+        // SAFETY: the host's own call.
+        unsafe { gated(gate, &Call::Shmget { key, size: size as u64, flags: shmflg }) as c_int }
+    }
+}
+
+redhook::hook! {
+    unsafe fn shmat(shmid: c_int, shmaddr: *const c_void, shmflg: c_int) -> *mut c_void => gated_shmat {
+        let gate = gate();
+        if !gate.is_on() {
+            gate.count_passed();
+            // SAFETY: the host's own call.
+            return unsafe { next::shmat()(shmid, shmaddr, shmflg) };
+        }
+        // SAFETY: the host's own call.
+        unsafe { gated(gate, &Call::Shmat { shmid, addr: shmaddr as u64, flags: shmflg }) as *mut c_void }
+    }
+}
+
+redhook::hook! {
+    unsafe fn shmdt(shmaddr: *const c_void) -> c_int => gated_shmdt {
+        let gate = gate();
+        if !gate.is_on() {
+            gate.count_passed();
+            // SAFETY: the host's own call.
+            return unsafe { next::shmdt()(shmaddr) };
+        }
+        // SAFETY: the host's own call.
+        unsafe { gated(gate, &Call::Shmdt { addr: shmaddr as u64 }) as c_int }
+    }
+}
+
+redhook::hook! {
+    unsafe fn shmctl(shmid: c_int, cmd: c_int, buf: *mut shmid_ds) -> c_int => gated_shmctl {
+        let gate = gate();
+        if !gate.is_on() {
+            gate.count_passed();
+            // SAFETY: the host's own call.
+            return unsafe { next::shmctl()(shmid, cmd, buf) };
+        }
+        // SAFETY: the host's own call.
+        unsafe { gated(gate, &Call::Shmctl { shmid, cmd, buf: buf as u64, set: None }) as c_int }
+    }
+}
+
+redhook::hook! {
+    unsafe fn ftok(pathname: *const c_char, proj_id: c_int) -> key_t => gated_ftok {
+        let gate = gate();
+        // SAFETY: the host's own call.
+        let real = || unsafe { next::ftok()(pathname, proj_id) };
+        if !gate.is_on() {
+            return real();
+        }
+        let real = || match real() {
+            -1 => Err(Errno::last()),
+            key => Ok(u64::from(key as u32)),
+        };
+        // SAFETY: the string is read only after the kernel could read it; the host guarantees that it stays.
+        let path = |failed| match failed {
+            Some(Errno::EFAULT | Errno::EPERM) => b"".as_slice(),
+            _ => unsafe { CStr::from_ptr(pathname) }.to_bytes(),
+        };
+        answer(gate, &Call::Ftok { path: b"", proj: proj_id }, || gate.ftok(proj_id, real, path)) as key_t
+    }
+}
+
+redhook::hook! {
+    unsafe fn setuid(uid: uid_t) -> c_int => noted_setuid {
+        // SAFETY: the host's own call.
+        noting_uid(|| unsafe { next::setuid()(uid) })
+    }
+}
+
+redhook::hook! {
+    unsafe fn seteuid(euid: uid_t) -> c_int => noted_seteuid {
+        // SAFETY: the host's own call.
+        noting_uid(|| unsafe { next::seteuid()(euid) })
+    }
+}
+
+redhook::hook! {
+    unsafe fn setreuid(ruid: uid_t, euid: uid_t) -> c_int => noted_setreuid {
+        // SAFETY: the host's own call.
+        noting_uid(|| unsafe { next::setreuid()(ruid, euid) })
+    }
+}
+
+redhook::hook! {
+    unsafe fn setresuid(ruid: uid_t, euid: uid_t, suid: uid_t) -> c_int => noted_setresuid {
+        // SAFETY: the host's own call.
+        noting_uid(|| unsafe { next::setresuid()(ruid, euid, suid) })
+    }
+}
+
+fn noting_uid(change: impl FnOnce() -> c_int) -> c_int {
+    let result = change();
+    gate().uid_changed();
+    result
+}
+
+/// The signatures are libc's: each list holds only if both functions have one type.
+const _: () = {
+    let _: [unsafe extern "C" fn(key_t, size_t, c_int) -> c_int; 2] = [libc::shmget, shmget::shmget];
+    let _: [unsafe extern "C" fn(c_int, *const c_void, c_int) -> *mut c_void; 2] = [libc::shmat, shmat::shmat];
+    let _: [unsafe extern "C" fn(*const c_void) -> c_int; 2] = [libc::shmdt, shmdt::shmdt];
+    let _: [unsafe extern "C" fn(c_int, c_int, *mut shmid_ds) -> c_int; 2] = [libc::shmctl, shmctl::shmctl];
+    let _: [unsafe extern "C" fn(*const c_char, c_int) -> key_t; 2] = [libc::ftok, ftok::ftok];
+    let _: [unsafe extern "C" fn(uid_t) -> c_int; 4] = [libc::setuid, setuid::setuid, libc::seteuid, seteuid::seteuid];
+    let _: [unsafe extern "C" fn(uid_t, uid_t) -> c_int; 2] = [libc::setreuid, setreuid::setreuid];
+    let _: [unsafe extern "C" fn(uid_t, uid_t, uid_t) -> c_int; 2] = [libc::setresuid, setresuid::setresuid];
+};

@@ -1,0 +1,20 @@
+//! libshmgate.so: the C edge of shmgate, all that C programs see.
+//!
+//! | module | what is in it |
+//! | --- | --- |
+//! | `hooks` | the hooked functions: shmget, shmat, shmdt, shmctl, and what must be hooked beside them |
+//! | `dlopen` | the hook of dlopen, which has to keep its caller's return address |
+//! | `capi` | `shmgate_*`, from which include/shmgate.h is made |
+//! | `edge` | a hook's way in and out: the gate, panics, errno |
+//! | `process` | the process's one gate, and what happens at its start, forks and end |
+//! | `next` | the functions that the host would have called without us |
+//!
+//! Everything else is in the crate `shmgate-core`. Hooks live here because exports of other crates are dropped from a cdylib, and
+//! because a test binary that links a hook would call itself.
+
+mod capi;
+mod dlopen;
+mod edge;
+mod hooks;
+mod next;
+mod process;

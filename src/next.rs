@@ -1,0 +1,79 @@
+//! The next functions of the hooked names in the host's search order: libc's, or another preloaded library's.
+//!
+//! Found on first use, which may be before our constructor: lazily, and without a lock. A missing one never ends the host: the
+//! system call itself takes its place.
+
+use core::ffi::{CStr, c_char, c_int, c_void};
+use core::mem::transmute;
+use core::num::NonZeroUsize;
+
+use libc::{key_t, size_t, uid_t};
+use once_cell::race::OnceNonZeroUsize;
+use shmgate_core::backend::kernel::Functions;
+
+/// The address of the next function called `name`, or else `fallback`.
+pub fn find(place: &OnceNonZeroUsize, name: &CStr, fallback: usize) -> usize {
+    let find = || {
+        // SAFETY: `name` is NUL-terminated; RTLD_NEXT searches behind this library.
+        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) } as usize;
+        NonZeroUsize::new(found).or(NonZeroUsize::new(fallback)).unwrap_or(NonZeroUsize::MAX)
+    };
+    place.get_or_init(find).get()
+}
+
+macro_rules! next {
+    ($(#[$doc:meta])* $name:ident: $type:ty, $fallback:expr) => {
+        $(#[$doc])*
+        #[inline]
+        pub fn $name() -> $type {
+            static PLACE: OnceNonZeroUsize = OnceNonZeroUsize::new();
+            const NAME: &CStr = match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
+                Ok(name) => name,
+                Err(_) => c"",
+            };
+            let fallback: $type = $fallback;
+            // SAFETY: the dynamic linker's function of this name has this type, as the libc crate declares it; so has the fallback.
+            unsafe { transmute::<usize, $type>(find(&PLACE, NAME, fallback as usize)) }
+        }
+    };
+}
+
+next!(shmget: unsafe extern "C" fn(key_t, size_t, c_int) -> c_int, Functions::SYSTEM_CALLS.shmget);
+next!(shmat: unsafe extern "C" fn(c_int, *const c_void, c_int) -> *mut c_void, Functions::SYSTEM_CALLS.shmat);
+next!(shmdt: unsafe extern "C" fn(*const c_void) -> c_int, Functions::SYSTEM_CALLS.shmdt);
+next!(shmctl: unsafe extern "C" fn(c_int, c_int, *mut libc::shmid_ds) -> c_int, Functions::SYSTEM_CALLS.shmctl);
+next!(ftok: unsafe extern "C" fn(*const c_char, c_int) -> key_t, no_ftok);
+next!(setuid: unsafe extern "C" fn(uid_t) -> c_int, no_setuid);
+next!(seteuid: unsafe extern "C" fn(uid_t) -> c_int, no_seteuid);
+next!(setreuid: unsafe extern "C" fn(uid_t, uid_t) -> c_int, no_setreuid);
+next!(setresuid: unsafe extern "C" fn(uid_t, uid_t, uid_t) -> c_int, no_setresuid);
+
+/// All that the kernel backend calls.
+pub fn functions() -> Functions {
+    Functions { shmget: shmget(), shmat: shmat(), shmdt: shmdt(), shmctl: shmctl() }
+}
+
+fn not_implemented() -> c_int {
+    shmgate_core::errno::set(libc::ENOSYS);
+    -1
+}
+
+unsafe extern "C" fn no_ftok(_: *const c_char, _: c_int) -> key_t {
+    not_implemented()
+}
+
+unsafe extern "C" fn no_setuid(_: uid_t) -> c_int {
+    not_implemented()
+}
+
+unsafe extern "C" fn no_seteuid(_: uid_t) -> c_int {
+    not_implemented()
+}
+
+unsafe extern "C" fn no_setreuid(_: uid_t, _: uid_t) -> c_int {
+    not_implemented()
+}
+
+unsafe extern "C" fn no_setresuid(_: uid_t, _: uid_t, _: uid_t) -> c_int {
+    not_implemented()
+}

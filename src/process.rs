@@ -1,0 +1,63 @@
+//! The process's one gate, and what happens at the start, at forks and at the end.
+//!
+//! The gate is made by whoever comes first: our constructor, or a hook that another library's constructor or a signal handler
+//! reached before it. Making one twice is harmless, the first one stays; nobody waits for anybody.
+
+use once_cell::race::OnceBox;
+use shmgate_core::backend::kernel::Kernel;
+use shmgate_core::gate::{Gate, HostErrno};
+
+use crate::{dlopen, next};
+
+static GATE: OnceBox<Gate<Kernel>> = OnceBox::new();
+
+/// The gate.
+#[inline]
+pub fn gate() -> &'static Gate<Kernel> {
+    GATE.get_or_init(make)
+}
+
+#[cold]
+fn make() -> Box<Gate<Kernel>> {
+    let gate = Gate::from_environment(Kernel(next::functions()));
+    if gate.is_on() {
+        quiet_panics();
+    }
+    Box::new(gate)
+}
+
+/// Nothing of ours is printed when we panic: the edge says what there is to say. Rust code of the host has a std of its own.
+pub fn quiet_panics() {
+    std::panic::set_hook(Box::new(|_| {}));
+}
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static CONSTRUCTOR: extern "C" fn() = constructor;
+
+extern "C" fn constructor() {
+    let _errno = HostErrno::save();
+    let gate = gate();
+    dlopen::prepare(gate.drops_deepbind());
+    if gate.is_on() {
+        // SAFETY: the handler only touches the gate, which lives as long as the process.
+        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    }
+}
+
+/// fork returns in the child: it has its parent's attaches, under another pid.
+extern "C" fn in_child() {
+    let _errno = HostErrno::save();
+    gate().forked();
+}
+
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static DESTRUCTOR: extern "C" fn() = destructor;
+
+extern "C" fn destructor() {
+    let _errno = HostErrno::save();
+    if let Some(gate) = GATE.get() {
+        gate.leave();
+    }
+}
