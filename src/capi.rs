@@ -6,8 +6,8 @@ use core::ffi::{CStr, c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use shmgate_core::config::log_target;
-use shmgate_core::gate::HostErrno;
-use shmgate_core::ledger::Counters;
+use shmgate_core::gate::{Counters, HostErrno};
+use shmgate_core::ledger;
 use shmgate_core::text::reason::ReasonText;
 
 use crate::process::{gate, quiet_panics};
@@ -84,7 +84,7 @@ pub unsafe extern "C" fn shmgate_counters(scope: c_int, out: *mut shmgate_counte
         _ => gate().session_counters().ok_or(shmgate_core::errno::Errno::ENOENT),
     });
     match counters {
-        Ok(Counters { calls, denials, bytes, segments, attaches }) => {
+        Ok(Counters { calls, denials, in_use: ledger::Counters { bytes, segments, attaches } }) => {
             // SAFETY: not NULL, and the C caller guarantees that it points to such a struct.
             unsafe { out.write(shmgate_counters { calls, denials, bytes, segments, attaches }) };
             0
@@ -143,7 +143,7 @@ pub unsafe extern "C" fn shmgate_log(target: *const c_char) -> c_int {
         Some(path) if path.len() >= libc::PATH_MAX as usize => Err(shmgate_core::errno::Errno::ENAMETOOLONG),
         _ => {
             quiet_panics();
-            gate().log().set(target.and_then(|target| log_target(target.to_owned())));
+            gate().set_log(target.and_then(|target| log_target(target.to_owned())));
             Ok(())
         }
     });

@@ -14,7 +14,9 @@ use shmgate_core::gate::{Gate, HostErrno};
 ///
 /// # Safety
 /// The call is the host's own, with its own addresses.
-pub unsafe fn gated(gate: &Gate<Kernel>, call: &Call<'_>) -> i64 {
+#[inline(never)]
+#[allow(improper_ctypes_definitions, reason = "called from here only; extern \"C\" says that it does not unwind")]
+pub unsafe extern "C" fn gated(gate: &Gate<Kernel>, call: &Call<'_>) -> i64 {
     // SAFETY: by the caller's promise.
     answer(gate, call, || unsafe { gate.call(call) })
 }

@@ -17,16 +17,15 @@ use shmgate_core::errno::Errno;
 
 use crate::edge::{answer, gated};
 use crate::next;
-use crate::process::gate;
+use crate::process::{gate, gate_if_on};
 
 redhook::hook! {
     unsafe fn shmget(key: key_t, size: size_t, shmflg: c_int) -> c_int => gated_shmget {
-        let gate = gate();
-        if !gate.is_on() {
-            gate.count_passed();
+        let gate = match gate_if_on() {
+            Ok(gate) => gate,
             // SAFETY: the host's own call.
-            return unsafe { next::shmget()(key, size, shmflg) };
-        }
+            Err(functions) => return unsafe { (functions.shmget)(key, size, shmflg) },
+        };
         // SAFETY: the host's own call.
         unsafe { gated(gate, &Call::Shmget { key, size: size as u64, flags: shmflg }) as c_int }
     }
@@ -34,12 +33,11 @@ redhook::hook! {
 
 redhook::hook! {
     unsafe fn shmat(shmid: c_int, shmaddr: *const c_void, shmflg: c_int) -> *mut c_void => gated_shmat {
-        let gate = gate();
-        if !gate.is_on() {
-            gate.count_passed();
+        let gate = match gate_if_on() {
+            Ok(gate) => gate,
             // SAFETY: the host's own call.
-            return unsafe { next::shmat()(shmid, shmaddr, shmflg) };
-        }
+            Err(functions) => return unsafe { (functions.shmat)(shmid, shmaddr, shmflg) },
+        };
         // SAFETY: the host's own call.
         unsafe { gated(gate, &Call::Shmat { shmid, addr: shmaddr as u64, flags: shmflg }) as *mut c_void }
     }
@@ -47,12 +45,11 @@ redhook::hook! {
 
 redhook::hook! {
     unsafe fn shmdt(shmaddr: *const c_void) -> c_int => gated_shmdt {
-        let gate = gate();
-        if !gate.is_on() {
-            gate.count_passed();
+        let gate = match gate_if_on() {
+            Ok(gate) => gate,
             // SAFETY: the host's own call.
-            return unsafe { next::shmdt()(shmaddr) };
-        }
+            Err(functions) => return unsafe { (functions.shmdt)(shmaddr) },
+        };
         // SAFETY: the host's own call.
         unsafe { gated(gate, &Call::Shmdt { addr: shmaddr as u64 }) as c_int }
     }
@@ -60,12 +57,11 @@ redhook::hook! {
 
 redhook::hook! {
     unsafe fn shmctl(shmid: c_int, cmd: c_int, buf: *mut shmid_ds) -> c_int => gated_shmctl {
-        let gate = gate();
-        if !gate.is_on() {
-            gate.count_passed();
+        let gate = match gate_if_on() {
+            Ok(gate) => gate,
             // SAFETY: the host's own call.
-            return unsafe { next::shmctl()(shmid, cmd, buf) };
-        }
+            Err(functions) => return unsafe { (functions.shmctl)(shmid, cmd, buf) },
+        };
         // SAFETY: the host's own call.
         unsafe { gated(gate, &Call::Shmctl { shmid, cmd, buf: buf as u64, set: None }) as c_int }
     }
@@ -73,12 +69,9 @@ redhook::hook! {
 
 redhook::hook! {
     unsafe fn ftok(pathname: *const c_char, proj_id: c_int) -> key_t => gated_ftok {
-        let gate = gate();
         // SAFETY: the host's own call.
         let real = || unsafe { next::ftok()(pathname, proj_id) };
-        if !gate.is_on() {
-            return real();
-        }
+        let Ok(gate) = gate_if_on() else { return real() };
         let real = || match real() {
             -1 => Err(Errno::last()),
             key => Ok(u64::from(key as u32)),

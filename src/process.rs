@@ -3,8 +3,10 @@
 //! The gate is made by whoever comes first: our constructor, or a hook that another library's constructor or a signal handler
 //! reached before it. Making one twice is harmless, the first one stays; nobody waits for anybody.
 
+use std::panic::catch_unwind;
+
 use once_cell::race::OnceBox;
-use shmgate_core::backend::kernel::Kernel;
+use shmgate_core::backend::kernel::{Functions, Kernel};
 use shmgate_core::gate::{Gate, HostErrno};
 
 use crate::{dlopen, next};
@@ -12,14 +14,32 @@ use crate::{dlopen, next};
 static GATE: OnceBox<Gate<Kernel>> = OnceBox::new();
 
 /// The gate.
-#[inline]
 pub fn gate() -> &'static Gate<Kernel> {
+    GATE.get().unwrap_or_else(|| first())
+}
+
+/// The gate, if anything is set; otherwise the call is counted, and is to go straight on to the functions given.
+#[inline]
+pub fn gate_if_on() -> Result<&'static Gate<Kernel>, &'static Functions> {
+    let gate = GATE.get().unwrap_or_else(|| first());
+    if gate.is_on() {
+        return Ok(gate);
+    }
+    gate.count_passed();
+    Err(&gate.backend().0)
+}
+
+/// The gate, made if need be. As an `extern "C"` function it can't unwind: so the compiler knows that nothing on the way of a call
+/// that goes straight on can, and leaves redhook's catching of panics out there.
+#[cold]
+#[inline(never)]
+extern "C" fn first() -> &'static Gate<Kernel> {
     GATE.get_or_init(make)
 }
 
-#[cold]
 fn make() -> Box<Gate<Kernel>> {
-    let gate = Gate::from_environment(Kernel(next::functions()));
+    let kernel = Kernel(next::functions());
+    let gate = catch_unwind(|| Gate::from_environment(kernel)).unwrap_or_else(|_| Gate::refusing(kernel));
     if gate.is_on() {
         quiet_panics();
     }
@@ -39,10 +59,9 @@ extern "C" fn constructor() {
     let _errno = HostErrno::save();
     let gate = gate();
     dlopen::prepare(gate.drops_deepbind());
-    if gate.is_on() {
-        // SAFETY: the handler only touches the gate, which lives as long as the process.
-        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-    }
+    gate.started();
+    // SAFETY: the handler only touches the gate, which lives as long as the process.
+    unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
 }
 
 /// fork returns in the child: it has its parent's attaches, under another pid.

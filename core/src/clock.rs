@@ -104,6 +104,18 @@ impl Scale {
         }
     }
 
+    /// The scale as it is now.
+    pub fn snapshot(&self) -> Scale {
+        let copy = |word: &AtomicU64| AtomicU64::new(word.load(Relaxed));
+        Scale {
+            source: copy(&self.source),
+            base_ticks: copy(&self.base_ticks),
+            base_monotonic: copy(&self.base_monotonic),
+            base_realtime: copy(&self.base_realtime),
+            rate: copy(&self.rate),
+        }
+    }
+
     /// What this scale's ticks are counted by.
     pub fn source(&self) -> Source {
         Source::from_u64(self.source.load(Relaxed)).unwrap_or(Source::Monotonic)

@@ -59,16 +59,23 @@ errnos! {
     EDQUOT "Disk quota exceeded"
 }
 
+/// Where the calling thread's errno lies.
+#[inline]
+pub fn place() -> *mut i32 {
+    // SAFETY: libc gives a valid pointer, good as long as the thread lives.
+    unsafe { libc::__errno_location() }
+}
+
 /// The calling thread's errno.
 pub fn get() -> i32 {
-    // SAFETY: libc guarantees a valid pointer to this thread's errno.
-    unsafe { *libc::__errno_location() }
+    // SAFETY: valid, by libc's promise.
+    unsafe { *place() }
 }
 
 /// Sets the calling thread's errno.
 pub fn set(value: i32) {
-    // SAFETY: libc guarantees a valid pointer to this thread's errno.
-    unsafe { *libc::__errno_location() = value }
+    // SAFETY: valid, by libc's promise.
+    unsafe { *place() = value }
 }
 
 impl Errno {

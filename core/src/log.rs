@@ -44,11 +44,9 @@ pub struct Log {
 }
 
 impl Log {
-    /// A log to `target`, or one that is off.
-    pub fn new(target: Option<Target>) -> Log {
-        let log = Log { target: AtomicPtr::default(), stderr: Stderr::now(), lost: AtomicU64::new(0), said: AtomicBool::new(false) };
-        log.set(target);
-        log
+    /// A log that is off.
+    pub fn new() -> Log {
+        Log { target: AtomicPtr::default(), stderr: Stderr::now(), lost: AtomicU64::new(0), said: AtomicBool::new(false) }
     }
 
     /// Sends lines to `target` from now on, or nowhere. The target before is never freed: another thread may be writing to it.
@@ -99,6 +97,12 @@ impl Log {
         }
         line.end();
         let _ = self.stderr.write(line.as_bytes());
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log::new()
     }
 }
 

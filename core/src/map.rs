@@ -38,12 +38,20 @@ impl Mapping {
         Mapping::map(libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, 0, len)
     }
 
+    /// Maps `len` bytes of memory of this process's own.
+    ///
+    /// # Errors
+    /// mmap's.
+    pub fn private_memory(len: usize) -> Result<Mapping, Errno> {
+        Mapping::map(libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0, len)
+    }
+
     /// Maps a page that every kind of fork gives the child zeroed.
     ///
     /// # Errors
     /// mmap's, and madvise's before Linux 4.14.
     pub fn wiped_on_fork(len: usize) -> Result<Mapping, Errno> {
-        let page = Mapping::map(libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0, len)?;
+        let page = Mapping::private_memory(len)?;
         page.advise(0, len, libc::MADV_WIPEONFORK)?;
         Ok(page)
     }
@@ -81,8 +89,8 @@ impl Mapping {
     /// `T` is made of atomics alone, for which every bit pattern is good, and has no `Drop`.
     #[inline]
     pub unsafe fn view<T>(&self, offset: usize) -> &T {
-        assert!(offset.is_multiple_of(8) && align_of::<T>() <= 64 && offset + size_of::<T>() <= self.words * 8);
-        // SAFETY: within the mapping and aligned by the assertion (views start at multiples of 64); the rest is the caller's promise.
+        assert!(offset.is_multiple_of(align_of::<T>()) && align_of::<T>() <= 4096 && offset + size_of::<T>() <= self.words * 8);
+        // SAFETY: within the mapping and, as that starts at a page, aligned by the assertion; the rest is the caller's promise.
         unsafe { &*self.base.cast::<u8>().add(offset).cast() }
     }
 }

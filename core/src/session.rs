@@ -121,7 +121,7 @@ impl Session {
     }
 
     fn remove_files(&self) {
-        for name in ["journal", "ledger", "policy.toml"] {
+        for name in ["journal", "ledger", "policy.toml", "libshmgate.so"] {
             let _ = fs::remove_file(self.file(name));
         }
     }

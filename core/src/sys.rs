@@ -3,6 +3,7 @@
 //! All of them are async-signal-safe and none allocates. Each may change errno: the edge restores it.
 
 use core::ffi::CStr;
+use core::sync::atomic::AtomicU8;
 
 use crate::errno::Errno;
 
@@ -150,6 +151,29 @@ pub fn allocate(file: &File, len: u64) -> Result<(), Errno> {
             return Err(Errno::last());
         }
     }
+}
+
+/// Appends `len` zero bytes to a file opened with `O_APPEND`. A signal that writing would raise is kept from the host.
+///
+/// # Errors
+/// write's: ENOSPC, EFBIG, EDQUOT, …
+pub fn append_zeros(file: &File, mut len: u64) -> Result<(), Errno> {
+    // Atomic only to lie with what is zeroed at the start of the process, instead of in the library's file.
+    static ZEROS: [AtomicU8; 64 << 10] = [const { AtomicU8::new(0) }; 64 << 10];
+    let _quiet = HeldSignals::hold();
+    while len > 0 {
+        let piece = ZEROS.len().min(usize::try_from(len).unwrap_or(usize::MAX));
+        let piece = libc::iovec { iov_base: ZEROS.as_ptr().cast_mut().cast(), iov_len: piece };
+        let count = (len / piece.iov_len as u64).min(4) as i32;
+        // SAFETY: the pieces are readable for their lengths, and only read.
+        match unsafe { libc::writev(file.fd(), [piece; 4].as_ptr(), count) } {
+            -1 if Errno::last() == Errno::EINTR => {}
+            -1 => return Err(Errno::last()),
+            0 => return Err(Errno::ENOSPC),
+            written => len -= written as u64,
+        }
+    }
+    Ok(())
 }
 
 /// Writes `bytes` with a single write. A signal that the write would raise is kept from the host.

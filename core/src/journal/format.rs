@@ -1,11 +1,18 @@
-//! The journal file's layout: a header of a page, then slots of 128 bytes.
+//! The journal file's layout: a header of a page, then slots of 32 bytes in blocks of 64.
 //!
-//! A writer takes slots by adding to [`Header::next`], fills them, and publishes each by storing its stamp last. A slot without
-//! its stamp is a writer's that is still at work, or was killed at it.
+//! A thread takes a block by adding to [`Header::next`]. The block's first slot says whose it is; the others are the thread's
+//! records, each published by storing its first word last. A slot whose first word is zero is one that the thread has not used
+//! yet or never will, or was killed at. Times in the records give the order of calls; the order of slots is only that within a
+//! thread. The file grows by appending zeros, which can't touch what is written.
+//!
+//! Small slots matter: a fresh page costs 1.5 us, so that a record costs 12 ns by its 32 bytes alone (measured).
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
-use crate::clock::Scale;
+use crate::clock::{Scale, Source};
 
 /// "SHMGATEJ" as a little-endian number.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"SHMGATEJ");
@@ -14,15 +21,15 @@ pub const VERSION: u64 = 1;
 /// Bytes before the first slot.
 pub const HEADER_LEN: u64 = 4096;
 /// Words of a slot.
-pub const SLOT_WORDS: usize = 16;
+pub const SLOT_WORDS: usize = 4;
 /// Bytes of a slot.
 pub const SLOT_LEN: u64 = SLOT_WORDS as u64 * 8;
-/// Slots of a chunk: the file grows, and is mapped, by chunks of 1 MiB.
-pub const CHUNK_SLOTS: u64 = 8192;
-/// Bytes of a chunk.
-pub const CHUNK_LEN: u64 = CHUNK_SLOTS * SLOT_LEN;
-/// Bytes of text that a slot of kind [`Kind::Text`] carries.
-pub const TEXT_LEN: usize = (SLOT_WORDS - 1) * 8;
+/// Slots that a thread takes at a time, the first of them for who it is.
+pub const BLOCK_SLOTS: u64 = 64;
+/// The longest text that a record carries, in bytes: it has to fit a block.
+pub const MOST_TEXT: usize = 1024;
+/// Bytes by which the file grows.
+pub const STEP_LEN: u64 = 256 << 10;
 
 /// What the first page of the file says.
 #[derive(Debug)]
@@ -32,30 +39,30 @@ pub struct Header {
     version: AtomicU64,
     /// How ticks become time.
     pub scale: Scale,
-    /// Records that could not be kept, because the file could not grow.
+    /// Calls for which the file could not grow, so that they are not in it.
     pub lost: AtomicU64,
-    /// The errno of the first that could not.
+    /// The errno of the first of them.
     pub lost_errno: AtomicU64,
-    /// On a cache line of its own: every call of every process adds to it.
+    /// On a cache line of its own: every thread adds to it.
     pub next: Line,
 }
 
-/// The next free slot, alone on its cache line.
+/// The first slot that no thread has taken, alone on its cache line.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Line(pub AtomicU64);
 
 impl Header {
     /// Makes a zeroed page a header. The magic is what makes a file a journal: it comes last.
-    pub fn start(&self, source: crate::clock::Source) {
+    pub fn start(&self, source: Source) {
         self.scale.start(source);
         self.version.store(VERSION, Relaxed);
-        self.magic.store(MAGIC, core::sync::atomic::Ordering::Release);
+        self.magic.store(MAGIC, Release);
     }
 
     /// The version, if this is a journal at all.
     pub fn version(&self) -> Option<u64> {
-        (self.magic.load(core::sync::atomic::Ordering::Acquire) == MAGIC).then(|| self.version.load(Relaxed))
+        (self.magic.load(Acquire) == MAGIC).then(|| self.version.load(Relaxed))
     }
 }
 
@@ -63,30 +70,42 @@ impl Header {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// A call.
-    Call = 1,
-    /// A process makes its first call; text slots with its executable's path follow.
-    Process = 2,
-    /// More of the record before: text.
-    Text = 3,
+    /// Whose the block is: pid, tid and uid.
+    Owner = 1,
+    /// A call whose numbers are small, as they mostly are.
+    Call = 2,
+    /// A call with more to say, in the slots behind it.
+    LongCall = 3,
+    /// A process makes its first call; its executable's path is in the slots behind it.
+    Process = 4,
+    /// More of the record before.
+    More = 5,
 }
 
-/// The word that publishes slot `index`: it can't be mistaken for another slot's, or for a page of zeros.
+/// A slot's words.
+pub type Words = [u64; SLOT_WORDS];
+
+/// Marks a slot's first word as that of slot `index`, in bits 16 to 31: bytes that are no slot's will hardly have it.
 #[inline]
-pub fn stamp(index: u64, kind: Kind) -> u64 {
-    ((index + 1) << 8) | kind as u64
+pub fn mark(index: u64, kind: Kind) -> u64 {
+    let check = (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
+    check << 16 | kind as u64
 }
 
-/// What a slot's stamp says: `None` for a slot not published, an error for a word that is no stamp of this slot.
-pub fn read_stamp(index: u64, word: u64) -> Result<Option<Kind>, u64> {
-    if word == 0 {
-        return Ok(None);
-    }
-    let kind = match word & 0xff {
-        1 => Kind::Call,
-        2 => Kind::Process,
-        3 => Kind::Text,
+/// What a slot's first word says: `None` for a slot not published.
+///
+/// # Errors
+/// The word, if no writer writes it into this slot.
+#[inline]
+pub fn kind(index: u64, word: u64) -> Result<Option<Kind>, u64> {
+    let kind = match word & 0xf {
+        0 if word == 0 => return Ok(None),
+        1 => Kind::Owner,
+        2 => Kind::Call,
+        3 => Kind::LongCall,
+        4 => Kind::Process,
+        5 => Kind::More,
         _ => return Err(word),
     };
-    if word == stamp(index, kind) { Ok(Some(kind)) } else { Err(word) }
+    if word & 0xffff_000f == mark(index, kind) { Ok(Some(kind)) } else { Err(word) }
 }

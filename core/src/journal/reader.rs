@@ -1,15 +1,17 @@
 //! Reading a journal, also while it is written.
 //!
 //! The reader maps the file piece by piece for reading only, looks at no byte beyond the file's end, and checks every word: a file
-//! cut short or written over gives [`Item::Damaged`], never a crash.
+//! cut short or written over gives [`Item::Damaged`], never a crash. It reads by slot; [`super::timeline`] puts what it reads
+//! into the order of time.
 
 use core::fmt;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::ffi::CStr;
 
-use super::format::{self, CHUNK_LEN, CHUNK_SLOTS, HEADER_LEN, Header, Kind, SLOT_LEN, SLOT_WORDS};
-use super::record::{Record, Words};
+use super::format::{self, BLOCK_SLOTS, HEADER_LEN, Header, Kind, SLOT_LEN, SLOT_WORDS, Words};
+use super::record::{self, Owner, Record};
 use super::writer::header;
+use crate::call::Verdict;
 use crate::errno::Errno;
 use crate::map::Mapping;
 use crate::sys::File;
@@ -29,9 +31,9 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             OpenError::Errno(errno) => f.write_str(errno.text()),
-            OpenError::NotAJournal => f.write_str("not a shmgate journal"),
+            OpenError::NotAJournal => f.write_str("not a shmgate journal, or its start is damaged"),
             OpenError::Version(version) => {
-                write!(f, "journal format {version}, this shmgate reads format {}", format::VERSION)
+                write!(f, "journal format {version}; this shmgate reads format {}, use the version that wrote it", format::VERSION)
             }
         }
     }
@@ -43,17 +45,19 @@ impl From<Errno> for OpenError {
     }
 }
 
-/// What stands at a place of the journal.
+/// What stands in a slot.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Item<'a> {
     /// A call.
     Call(Record<'a>),
     /// A process introduces itself, with its executable's path if it is known.
-    Process { pid: u32, uid: u32, exe: Option<&'a [u8]> },
-    /// A slot that its writer has not published: it is at work, or was killed, or the disk was full.
+    Process { ticks: u64, pid: u32, exe: Option<&'a [u8]> },
+    /// A block's owner, or a part of a record that begins in another slot.
+    Part,
+    /// Not published: its thread has not come to it yet or never will, or was killed at it.
     Hole,
-    /// Bytes that no writer writes; the slot's offset in the file.
-    Damaged { offset: u64 },
+    /// Bytes that no writer writes.
+    Damaged,
 }
 
 /// A journal, open for reading.
@@ -62,9 +66,12 @@ pub struct Reader {
     file: File,
     head: Mapping,
     piece: Option<(u64, Mapping)>,
-    next: u64,
+    behind: Vec<Words>,
     text: Vec<u8>,
 }
+
+/// Slots of a mapping of the reader's.
+const PIECE_SLOTS: u64 = 1 << 16;
 
 impl Reader {
     /// Opens the journal file at `path`.
@@ -78,12 +85,11 @@ impl Reader {
         }
         let head = Mapping::file(&file, 0, HEADER_LEN as usize, false)?;
         match header(&head).version() {
-            None => return Err(OpenError::NotAJournal),
             Some(format::VERSION) if header(&head).scale.is_valid() => {}
-            Some(format::VERSION) => return Err(OpenError::NotAJournal),
+            None | Some(format::VERSION) => return Err(OpenError::NotAJournal),
             Some(other) => return Err(OpenError::Version(other)),
         }
-        Ok(Reader { file, head, piece: None, next: 0, text: Vec::new() })
+        Ok(Reader { file, head, piece: None, behind: Vec::new(), text: Vec::new() })
     }
 
     /// The journal's first page.
@@ -91,93 +97,91 @@ impl Reader {
         header(&self.head)
     }
 
-    /// The slot that [`Reader::next_item`] reads next.
-    pub fn position(&self) -> u64 {
-        self.next
+    /// How many slots threads have taken, and the file has.
+    pub fn slots(&self) -> u64 {
+        self.taken().min(self.file.size().unwrap_or(0).saturating_sub(HEADER_LEN) / SLOT_LEN)
     }
 
-    /// True if writers have taken the next slot, so that something stands there, will, or never will.
-    pub fn has_next(&self) -> bool {
-        self.next < self.header().next.0.load(Acquire)
+    fn taken(&self) -> u64 {
+        self.header().next.0.load(Acquire)
     }
 
-    /// Reads on from slot `position` again.
-    pub fn seek(&mut self, position: u64) {
-        self.next = position;
-    }
-
-    /// The bytes of slots that the file lacks although records were written there: it was cut. 0 for a whole file.
+    /// True if records that were written are not in the file: it was cut.
     ///
-    /// Slots beyond the end that no record could be written to (a full disk) do not count, as far as the header knows of them.
-    pub fn missing(&self) -> u64 {
-        let needed = HEADER_LEN + self.header().next.0.load(Relaxed).saturating_mul(SLOT_LEN);
-        let missing = needed.saturating_sub(self.file.size().unwrap_or(0));
-        if self.header().lost.load(Relaxed) > 0 { 0 } else { missing }
+    /// A full disk leaves slots beyond the end too; the header knows of those.
+    pub fn is_cut(&self) -> bool {
+        self.slots() < self.taken() && self.header().lost.load(Relaxed) == 0
     }
 
-    /// Reads the next slot, and the text slots that belong to it. `None` at the end of what is in the file.
-    pub fn next_item(&mut self) -> Option<Item<'_>> {
-        if !self.has_next() {
-            return None;
-        }
-        let index = self.next;
-        let (kind, words) = match self.slot(index)? {
-            Ok(Some(slot)) => slot,
-            Ok(None) => {
-                self.next += 1;
-                return Some(Item::Hole);
-            }
-            Err(_) => {
-                self.next += 1;
-                return Some(self.damaged(index));
-            }
+    /// What stands in slot `index`; a hole beyond the end.
+    pub fn item(&mut self, index: u64) -> Item<'_> {
+        let (kind, words) = match self.slot(index) {
+            Some(Ok(Some(slot))) => slot,
+            None | Some(Ok(None)) => return Item::Hole,
+            Some(Err(_)) => return Item::Damaged,
         };
-        self.next += 1;
-        self.text.clear();
-        let len = match (kind, words[4] >> 32 & 0xff) {
-            (Kind::Process, _) | (Kind::Call, 5) => (words[6] >> 48) as usize,
-            _ => 0,
-        };
-        while self.text.len() < len {
-            let Some(Ok(Some((Kind::Text, part)))) = self.slot(self.next) else { return Some(self.damaged(index)) };
-            self.next += 1;
-            self.text.extend(part[1..].iter().flat_map(|word| word.to_le_bytes()));
+        if matches!(kind, Kind::Owner | Kind::More) {
+            return Item::Part;
         }
-        self.text.truncate(len);
-        Some(match kind {
-            Kind::Call => match Record::decode(&words, &self.text) {
-                Some(record) => Item::Call(record),
-                None => Item::Damaged { offset: HEADER_LEN + index * SLOT_LEN },
-            },
-            Kind::Process => Item::Process {
-                pid: words[3] as u32,
-                uid: words[4] as u32,
-                exe: (!self.text.is_empty()).then_some(self.text.as_slice()),
-            },
-            // Text whose head was never published: its writer was killed in between.
-            Kind::Text => Item::Hole,
-        })
+        self.behind.clear();
+        if kind != Kind::Call {
+            for at in (index + 1..).take(record::behind(&words)) {
+                let Some(Ok(Some((Kind::More, part)))) = self.slot(at) else { return Item::Damaged };
+                self.behind.push(part);
+            }
+        }
+        if kind == Kind::Process {
+            self.text.clear();
+            self.text.extend(self.behind.iter().flat_map(|part| part[1..].iter().flat_map(|word| word.to_le_bytes())));
+            self.text.truncate(record::text_len(&words));
+            let exe = (!self.text.is_empty()).then_some(self.text.as_slice());
+            return Item::Process { ticks: words[1], pid: words[2] as u32, exe };
+        }
+        let Some(Ok(Some((Kind::Owner, owner)))) = self.slot(index - index % BLOCK_SLOTS) else { return Item::Damaged };
+        let Reader { behind, text, .. } = self;
+        Record::decode(kind, &words, behind, Owner::decode(&owner), text).map_or(Item::Damaged, Item::Call)
     }
 
-    fn damaged(&self, index: u64) -> Item<'static> {
-        Item::Damaged { offset: HEADER_LEN + index * SLOT_LEN }
+    /// The ticks of the record that begins in slot `index`, if one does; quicker than [`Reader::item`].
+    pub(super) fn ticks(&mut self, index: u64) -> Result<Option<u64>, u64> {
+        match self.slot(index) {
+            Some(Ok(Some((Kind::Call | Kind::LongCall | Kind::Process, words)))) => Ok(Some(words[1])),
+            Some(Err(word)) => Err(word),
+            // A part of a record is not looked at again, unlike a hole.
+            Some(Ok(Some(_))) => Err(0),
+            _ => Ok(None),
+        }
+    }
+
+    /// How many calls are recorded, or were lost, and how many of the recorded ones were denied.
+    pub fn count(&mut self) -> (u64, u64) {
+        let (mut calls, mut denials) = (self.header().lost.load(Relaxed), 0);
+        for index in 0..self.slots() {
+            if let Item::Call(record) = self.item(index) {
+                calls += 1;
+                denials += u64::from(matches!(record.outcome.verdict, Verdict::Denied(_)));
+            }
+        }
+        (calls, denials)
     }
 
     /// A slot's kind and words, `Ok(None)` if it is not published. `None` beyond the file's end.
     #[allow(clippy::type_complexity)]
     fn slot(&mut self, index: u64) -> Option<Result<Option<(Kind, Words)>, u64>> {
-        let chunk = index / CHUNK_SLOTS;
-        let at = (index % CHUNK_SLOTS) as usize * SLOT_WORDS;
-        if self.piece.as_ref().is_none_or(|(have, mapping)| *have != chunk || mapping.words().len() < at + SLOT_WORDS) {
-            let start = HEADER_LEN.checked_add(chunk.checked_mul(CHUNK_LEN)?)?;
-            let len = self.file.size().ok()?.saturating_sub(start).min(CHUNK_LEN) / SLOT_LEN * SLOT_LEN;
+        let number = index / PIECE_SLOTS;
+        let at = (index % PIECE_SLOTS) as usize * SLOT_WORDS;
+        let has = |(have, mapping): &(u64, Mapping)| *have == number && mapping.words().len() >= at + SLOT_WORDS;
+        if !self.piece.as_ref().is_some_and(has) {
+            let start = HEADER_LEN.checked_add(number.checked_mul(PIECE_SLOTS * SLOT_LEN)?)?;
+            let rest = self.file.size().ok()?.saturating_sub(start);
+            let len = rest.min(PIECE_SLOTS * SLOT_LEN) / SLOT_LEN * SLOT_LEN;
             if len < (at + SLOT_WORDS) as u64 * 8 {
                 return None;
             }
-            self.piece = Some((chunk, Mapping::file(&self.file, start, len as usize, false).ok()?));
+            self.piece = Some((number, Mapping::file(&self.file, start, len as usize, false).ok()?));
         }
         let slot = self.piece.as_ref()?.1.words().get(at..at + SLOT_WORDS)?;
-        let kind = match format::read_stamp(index, slot[0].load(Acquire)) {
+        let kind = match format::kind(index, slot[0].load(Acquire)) {
             Ok(Some(kind)) => kind,
             Ok(None) => return Some(Ok(None)),
             Err(word) => return Some(Err(word)),

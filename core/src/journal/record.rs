@@ -1,8 +1,8 @@
-//! A call's record: an event as sixteen words, and back.
+//! A call's record: an event as the words of a slot, or several, and back.
 //!
 //! Decoding trusts nothing: a word that no writer writes makes the record damaged, never more.
 
-use super::format::SLOT_WORDS;
+use super::format::{Kind, MOST_TEXT, Words};
 use crate::call::{Call, CallKind, Denial, Outcome, PermSet, Reason, Verdict};
 use crate::errno::Errno;
 
@@ -22,9 +22,6 @@ pub struct Record<'a> {
     pub backend: u8,
     pub outcome: Outcome,
 }
-
-/// A record's words; the first is left for the stamp.
-pub type Words = [u64; SLOT_WORDS];
 
 /// The part of a verdict that fits a byte, and a rule's index.
 fn verdict_parts(verdict: Verdict) -> (u8, u8, u16, Option<Denial>) {
@@ -85,110 +82,244 @@ fn halves(word: u64) -> (u32, u32) {
     (word as u32, (word >> 32) as u32)
 }
 
-const SET_PRESENT: u64 = 1 << 48;
+/// A duration in 32 bits: 28 of it, and how often it was halved. Exact below 2^28 ticks, a tenth of a second.
+fn short_duration(ticks: u64) -> u64 {
+    let halvings = (64 - ticks.leading_zeros()).saturating_sub(28).min(15);
+    (ticks >> halvings).min(0xfff_ffff) | u64::from(halvings) << 28
+}
 
-impl<'a> Record<'a> {
-    /// The record as words. A path is not among them: it follows in text slots.
-    #[inline]
-    pub fn encode(&self) -> Words {
-        let (verdict, reason, rule, denial) = verdict_parts(self.outcome.verdict);
-        let (result, errno) = match self.outcome.result {
-            Ok(value) => (value, 0),
-            Err(errno) => (u64::MAX, errno.0 as u32),
-        };
-        let mut words = [0; SLOT_WORDS];
-        words[1] = self.ticks;
-        words[2] = self.duration;
-        words[3] = pair(self.pid, self.tid);
-        words[4] = u64::from(self.uid)
-            | (self.call.kind() as u64) << 32
-            | u64::from(self.backend) << 40
-            | u64::from(verdict) << 48
-            | u64::from(reason) << 56;
-        words[5] = result;
-        words[6] = u64::from(errno) | u64::from(rule) << 32;
-        match self.call {
-            Call::Shmget { key, size, flags } => {
-                words[7] = pair(key as u32, flags as u32);
-                words[8] = size;
-            }
-            Call::Shmat { shmid, addr, flags } => {
-                words[7] = pair(shmid as u32, flags as u32);
-                words[8] = addr;
-            }
-            Call::Shmdt { addr } => words[8] = addr,
-            Call::Shmctl { shmid, cmd, buf, set } => {
-                words[7] = pair(shmid as u32, cmd as u32);
-                words[8] = buf;
-                if let Some(set) = set {
-                    words[13] = SET_PRESENT | u64::from(set.mode) << 32;
-                    words[15] = pair(set.uid, set.gid);
-                }
-            }
-            Call::Ftok { proj, .. } => words[7] = u64::from(proj as u32),
-        }
-        if let Some(denial) = denial {
-            words[9] = denial.errno.0 as u64;
-            words[10] = denial.asked;
-            words[11] = denial.used;
-            words[12] = denial.limit;
-            words[13] |= u64::from(denial.holder.0);
-            words[14] = denial.holder.1;
-        }
-        words
+fn long_duration(short: u64) -> u64 {
+    (short & 0xfff_ffff) << (short >> 28 & 0xf)
+}
+
+/// Set in a long call's last word where the slots behind it have a denial or an IPC_SET.
+const DETAILED: u64 = 1 << 24;
+const SET_PRESENT: u64 = 1 << 32;
+
+/// A record as slots: the first words have still to be marked with their kind and place.
+#[derive(Debug)]
+pub struct Slots<'a> {
+    pub kind: Kind,
+    pub first: Words,
+    more: [Words; 3],
+    more_count: usize,
+    text: &'a [u8],
+}
+
+impl<'a> Slots<'a> {
+    /// A process's record.
+    pub fn process(ticks: u64, pid: u32, exe: &'a [u8]) -> Slots<'a> {
+        let exe = &exe[..exe.len().min(MOST_TEXT)];
+        let first = [0, ticks, pid.into(), (exe.len() as u64) << 8 | exe.len().div_ceil(24) as u64];
+        Slots { kind: Kind::Process, first, more: [[0; 4]; 3], more_count: 0, text: exe }
     }
 
-    /// The record of these words; `path` is what its text slots held.
+    /// How many slots it takes.
+    pub fn len(&self) -> u64 {
+        (1 + self.more_count + self.text.len().div_ceil(24)) as u64
+    }
+
+    /// The slots behind the first.
+    pub fn behind(&self) -> impl Iterator<Item = Words> {
+        let texts = self.text.chunks(24).map(|part| {
+            let mut bytes = [0; 24];
+            bytes[..part.len()].copy_from_slice(part);
+            let word = |at: usize| u64::from_le_bytes(core::array::from_fn(|byte| bytes[at * 8 + byte]));
+            [0, word(0), word(1), word(2)]
+        });
+        self.more[..self.more_count].iter().copied().chain(texts)
+    }
+}
+
+/// How many slots are behind a long record's first.
+pub fn behind(words: &Words) -> usize {
+    (words[3] & 0xff) as usize
+}
+
+/// The length of a long record's text in bytes.
+pub fn text_len(words: &Words) -> usize {
+    (words[3] >> 8 & 0xffff) as usize
+}
+
+impl<'a> Record<'a> {
+    fn first_word(&self) -> u64 {
+        let (verdict, ..) = verdict_parts(self.outcome.verdict);
+        (self.call.kind() as u64) << 4
+            | u64::from(verdict) << 8
+            | u64::from(self.backend & 0xf) << 12
+            | short_duration(self.duration) << 32
+    }
+
+    /// The record in one slot, if its numbers are as small as they mostly are.
+    #[inline]
+    pub fn compact(&self) -> Option<Words> {
+        if self.outcome.verdict != Verdict::Allowed {
+            return None;
+        }
+        // A result, or an errno as a negative number.
+        let result = match self.outcome.result {
+            Ok(value) => i64::try_from(value).ok()?,
+            Err(errno) => -i64::from(errno.0),
+        };
+        let (numbers, rest) = match self.call {
+            Call::Shmget { key, size, flags } => {
+                (pair(key as u32, flags as u32), pair(u32::try_from(size).ok()?, i32::try_from(result).ok()? as u32))
+            }
+            Call::Shmat { shmid, addr: 0, flags } => (pair(shmid as u32, flags as u32), result as u64),
+            Call::Shmdt { addr } => (result as u64, addr),
+            Call::Shmctl { shmid, cmd, buf, set: None } if buf >> 48 == 0 => {
+                (pair(shmid as u32, cmd as u32), buf | u64::from(i16::try_from(result).ok()? as u16) << 48)
+            }
+            _ => return None,
+        };
+        Some([self.first_word(), self.ticks, numbers, rest])
+    }
+
+    /// The record in as many slots as it needs.
+    pub fn long(&self) -> Slots<'a> {
+        let (_, reason, rule, denial) = verdict_parts(self.outcome.verdict);
+        let (result, errno) = match self.outcome.result {
+            Ok(value) => (value, 0),
+            Err(errno) => (u64::MAX, errno.0 as u16),
+        };
+        let (low, high, argument, set, text): (i32, i32, u64, Option<PermSet>, &[u8]) = match self.call {
+            Call::Shmget { key, size, flags } => (key, flags, size, None, b""),
+            Call::Shmat { shmid, addr, flags } => (shmid, flags, addr, None, b""),
+            Call::Shmdt { addr } => (0, 0, addr, None, b""),
+            Call::Shmctl { shmid, cmd, buf, set } => (shmid, cmd, buf, set, b""),
+            Call::Ftok { path, proj } => (proj, 0, 0, None, path),
+        };
+        let text = &text[..text.len().min(MOST_TEXT)];
+        let mut more = [[0, argument, result, 0], [0; 4], [0; 4]];
+        let detailed = denial.is_some() || set.is_some();
+        if let Some(denial) = denial {
+            more[0][3] = u64::from(reason) | (denial.errno.0 as u64 & 0xffff) << 8;
+            more[1] = [0, denial.asked, denial.used, denial.limit];
+            more[2] = [0, denial.holder.0.into(), denial.holder.1, 0];
+        }
+        if let Some(set) = set {
+            more[0][3] |= SET_PRESENT;
+            more[2][1] |= u64::from(set.mode) << 32;
+            more[2][3] = pair(set.uid, set.gid);
+        }
+        let more_count = if detailed { 3 } else { 1 };
+        let count = more_count + text.len().div_ceil(24);
+        let last = count as u64
+            | (text.len() as u64) << 8
+            | if detailed { DETAILED } else { 0 }
+            | u64::from(errno) << 32
+            | u64::from(rule) << 48;
+        let first = [self.first_word(), self.ticks, pair(low as u32, high as u32), last];
+        Slots { kind: Kind::LongCall, first, more, more_count, text }
+    }
+
+    /// The record of a call's slots: the first, and those behind it. `text` is a place for a path.
     ///
     /// Returns `None` for words that no writer writes.
-    pub fn decode(words: &Words, path: &'a [u8]) -> Option<Record<'a>> {
-        let (low, high) = halves(words[7]);
+    pub fn decode(kind: Kind, words: &Words, behind: &[Words], owner: Owner, text: &'a mut Vec<u8>) -> Option<Record<'a>> {
+        let call_number = (words[0] >> 4) as u8 & 0xf;
+        let call_kind = CallKind::ALL.into_iter().find(|&known| known as u8 == call_number)?;
+        let signed = |value: i64| if value < 0 { Err(Errno(value.unsigned_abs().min(0xffff) as i32)) } else { Ok(value as u64) };
+        let (low, high) = halves(words[2]);
         let (low, high) = (low as i32, high as i32);
-        let call = match (words[4] >> 32) as u8 {
-            kind if kind == CallKind::Shmget as u8 => Call::Shmget { key: low, size: words[8], flags: high },
-            kind if kind == CallKind::Shmat as u8 => Call::Shmat { shmid: low, addr: words[8], flags: high },
-            kind if kind == CallKind::Shmdt as u8 => Call::Shmdt { addr: words[8] },
-            kind if kind == CallKind::Shmctl as u8 => {
-                let (uid, gid) = halves(words[15]);
-                let set = (words[13] & SET_PRESENT != 0).then(|| PermSet { uid, gid, mode: (words[13] >> 32) as u16 });
-                Call::Shmctl { shmid: low, cmd: high, buf: words[8], set }
-            }
-            kind if kind == CallKind::Ftok as u8 => Call::Ftok { path, proj: low },
-            _ => return None,
+        let rest = words[3];
+        let (call, outcome) = if kind == Kind::Call {
+            let (call, result) = match call_kind {
+                CallKind::Shmget => {
+                    let (size, result) = halves(rest);
+                    (Call::Shmget { key: low, size: size.into(), flags: high }, i64::from(result as i32))
+                }
+                CallKind::Shmat => (Call::Shmat { shmid: low, addr: 0, flags: high }, rest as i64),
+                CallKind::Shmdt => (Call::Shmdt { addr: rest }, words[2] as i64),
+                CallKind::Shmctl => {
+                    let buf = rest & ((1 << 48) - 1);
+                    (Call::Shmctl { shmid: low, cmd: high, buf, set: None }, i64::from((rest >> 48) as u16 as i16))
+                }
+                CallKind::Ftok => return None,
+            };
+            (call, Outcome::of(signed(result)))
+        } else {
+            decode_long(call_kind, words, behind, text)?
         };
-        let errno = words[6] as u32 as i32;
-        let rule = (words[6] >> 32) as u16;
-        let reason_number = (words[4] >> 56) as u8;
-        let denial = || {
-            Some(Denial {
-                reason: reason(reason_number, rule)?,
-                errno: Errno(i32::try_from(words[9]).ok()?),
-                asked: words[10],
-                used: words[11],
-                limit: words[12],
-                holder: (words[13] as u32, words[14]),
-            })
-        };
-        let verdict = match (words[4] >> 48) as u8 {
-            0 => Verdict::Allowed,
-            1 => Verdict::Denied(denial()?),
-            2 => Verdict::WouldDeny(denial()?),
-            3 => Verdict::Masked { rule },
-            4 => Verdict::Logged { rule },
-            _ => return None,
-        };
-        let result = if errno == 0 { Ok(words[5]) } else { Err(Errno(errno)) };
-        let (pid, tid) = halves(words[3]);
         Some(Record {
             ticks: words[1],
-            duration: words[2],
-            pid,
-            tid,
-            uid: words[4] as u32,
+            duration: long_duration(words[0] >> 32),
+            pid: owner.pid,
+            tid: owner.tid,
+            uid: owner.uid,
             call,
-            backend: (words[4] >> 40) as u8,
-            outcome: Outcome { result, verdict },
+            backend: (words[0] >> 12) as u8 & 0xf,
+            outcome,
         })
+    }
+}
+
+fn decode_long<'a>(kind: CallKind, words: &Words, behind: &[Words], text: &'a mut Vec<u8>) -> Option<(Call<'a>, Outcome)> {
+    let (low, high) = halves(words[2]);
+    let (low, high) = (low as i32, high as i32);
+    let &[_, argument, result, about] = behind.first()?;
+    let errno = i32::from((words[3] >> 32) as u16);
+    let rule = (words[3] >> 48) as u16;
+    let details = if words[3] & DETAILED != 0 { Some((behind.get(1)?, behind.get(2)?)) } else { None };
+    let denial = || {
+        let (numbers, holder) = details?;
+        Some(Denial {
+            reason: reason(about as u8, rule)?,
+            errno: Errno(i32::from((about >> 8) as u16)),
+            asked: numbers[1],
+            used: numbers[2],
+            limit: numbers[3],
+            holder: (holder[1] as u32, holder[2]),
+        })
+    };
+    let verdict = match (words[0] >> 8) as u8 & 0xf {
+        0 => Verdict::Allowed,
+        1 => Verdict::Denied(denial()?),
+        2 => Verdict::WouldDeny(denial()?),
+        3 => Verdict::Masked { rule },
+        4 => Verdict::Logged { rule },
+        _ => return None,
+    };
+    let texts = behind.get(if details.is_some() { 3 } else { 1 }..)?;
+    text.clear();
+    text.extend(texts.iter().flat_map(|part| part[1..].iter().flat_map(|word| word.to_le_bytes())));
+    text.truncate(text_len(words));
+    let call = match kind {
+        CallKind::Shmget => Call::Shmget { key: low, size: argument, flags: high },
+        CallKind::Shmat => Call::Shmat { shmid: low, addr: argument, flags: high },
+        CallKind::Shmdt => Call::Shmdt { addr: argument },
+        CallKind::Shmctl => {
+            let set = details.filter(|_| about & SET_PRESENT != 0).map(|(_, last)| {
+                let (uid, gid) = halves(last[3]);
+                PermSet { uid, gid, mode: (last[1] >> 32) as u16 }
+            });
+            Call::Shmctl { shmid: low, cmd: high, buf: argument, set }
+        }
+        CallKind::Ftok => Call::Ftok { path: text, proj: low },
+    };
+    let result = if errno == 0 { Ok(result) } else { Err(Errno(errno)) };
+    Some((call, Outcome { result, verdict }))
+}
+
+/// Whose a block is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    pub pid: u32,
+    pub tid: u32,
+    /// The effective user id.
+    pub uid: u32,
+}
+
+impl Owner {
+    /// The first slot of the owner's block.
+    pub fn encode(self) -> Words {
+        [0, pair(self.pid, self.tid), self.uid.into(), 0]
+    }
+
+    /// The owner of a block with this first slot.
+    pub fn decode(words: &Words) -> Owner {
+        let (pid, tid) = halves(words[1]);
+        Owner { pid, tid, uid: words[2] as u32 }
     }
 }
 
@@ -226,20 +357,56 @@ mod tests {
         ]
     }
 
+    fn decode_slots<'a>(slots: &Slots<'_>, owner: Owner, text: &'a mut Vec<u8>) -> Option<Record<'a>> {
+        let behind: Vec<Words> = slots.behind().collect();
+        assert_eq!((behind.len() as u64 + 1, behind.len()), (slots.len(), super::behind(&slots.first)));
+        Record::decode(slots.kind, &slots.first, &behind, owner, text)
+    }
+
     proptest! {
         #[test]
         fn what_is_encoded_decodes_the_same(
-            (ticks, duration, pid, tid, uid, backend) in any::<(u64, u64, u32, u32, u32, u8)>(),
-            call in any_call(), verdict in any_verdict(), result in any::<u64>(), errno in 0_i32..200,
+            (ticks, pid, tid, uid, backend) in any::<(u64, u32, u32, u32, u8)>(), duration in 0_u64..1 << 28,
+            call in any_call(), verdict in any_verdict(), result in any::<u64>(), small: bool, errno in 0_i32..200,
         ) {
-            let result = if errno == 0 { Ok(result) } else { Err(Errno(errno)) };
-            let record = Record { ticks, duration, pid, tid, uid, call, backend, outcome: Outcome { result, verdict } };
-            prop_assert_eq!(Record::decode(&record.encode(), b"/tmp/x"), Some(record));
+            let result = if errno != 0 { Err(Errno(errno)) } else { Ok(if small { result >> 33 } else { result }) };
+            let record = Record {
+                ticks, duration, pid, tid, uid, call, backend: backend & 0xf, outcome: Outcome { result, verdict },
+            };
+            let owner = Owner::decode(&Owner { pid, tid, uid }.encode());
+            prop_assert_eq!(decode_slots(&record.long(), owner, &mut Vec::new()), Some(record));
+            if let Some(words) = record.compact() {
+                prop_assert_eq!(Record::decode(Kind::Call, &words, &[], owner, &mut Vec::new()), Some(record));
+            }
         }
 
         #[test]
-        fn any_words_are_answered(words: [u64; SLOT_WORDS]) {
-            let _ = Record::decode(&words, b"");
+        fn the_usual_call_takes_one_slot(key: i32, size: u32, shmid in 0..i32::MAX, addr in 0_u64..1 << 47, errno in 0_i32..200) {
+            let result = |value: u64| if errno == 0 { Ok(value) } else { Err(Errno(errno)) };
+            for (call, result) in [
+                (Call::Shmget { key, size: size.into(), flags: 0o1600 }, result(shmid as u64)),
+                (Call::Shmat { shmid, addr: 0, flags: 0 }, result(addr)),
+                (Call::Shmdt { addr }, result(0)),
+                (Call::Shmctl { shmid, cmd: libc::IPC_STAT, buf: addr, set: None }, result(0)),
+            ] {
+                let record = Record {
+                    ticks: 1, duration: 2, pid: 3, tid: 4, uid: 5, call, backend: 0, outcome: Outcome::of(result),
+                };
+                prop_assert!(record.compact().is_some());
+            }
+        }
+
+        #[test]
+        fn a_duration_is_right_to_a_millionth(ticks in 0_u64..1 << 42) {
+            let back = long_duration(short_duration(ticks));
+            prop_assert!(back <= ticks && ticks - back <= ticks >> 20, "{} {}", ticks, back);
+        }
+
+        #[test]
+        fn any_words_are_answered(words: Words, behind: Vec<Words>) {
+            for kind in [Kind::Call, Kind::LongCall] {
+                let _ = Record::decode(kind, &words, &behind, Owner::default(), &mut Vec::new());
+            }
         }
     }
 }

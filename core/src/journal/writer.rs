@@ -1,53 +1,55 @@
 //! Appending to the journal, from any thread and any process, without a system call a record.
 //!
-//! A slot is taken with one atomic add and published with one store, so that a writer killed between the two leaves a hole and
-//! nothing else. No lock. A chunk is mapped when the first record falls into it (three system calls every 8192 records), and
-//! stays mapped: an old one costs address space but no memory, since its pages are given back. A record for which the file
-//! cannot grow is counted in the header, and its slot stays empty.
+//! A thread takes blocks of slots with one atomic add, and publishes a slot with one store, so that a writer killed at any
+//! instruction leaves unused slots and nothing else. No lock. Every 8192 slots some process makes the file grow and each maps
+//! the new pages; old ones are given back, so that a long life costs address space but no memory. A record for which the file
+//! cannot grow is counted in the header.
 
 use core::ffi::CStr;
-use core::sync::atomic::AtomicPtr;
-use core::sync::atomic::AtomicU64;
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::sync::atomic::{
+    AtomicPtr, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
 use std::ffi::CString;
 
-use super::format::{self, CHUNK_LEN, CHUNK_SLOTS, HEADER_LEN, Header, Kind, SLOT_LEN, SLOT_WORDS, TEXT_LEN};
-use super::record::{Record, Words};
-use crate::call::Call;
+use super::format::{self, BLOCK_SLOTS, HEADER_LEN, Header, Kind, MOST_TEXT, SLOT_LEN, SLOT_WORDS, STEP_LEN, Words};
+use super::reader::Reader;
+use super::record::{Owner, Record, Slots};
 use crate::clock::Source;
 use crate::errno::Errno;
-use crate::identity::Identity;
+use crate::identity::{Identity, Me};
 use crate::map::Mapping;
 use crate::sys::{self, File};
 
-/// Chunks a process can map: 64 GiB of journal, half a thousand million records.
-const CHUNKS: usize = 1 << 16;
-/// The most text a record carries (PATH_MAX).
-const MOST_TEXT: usize = 4096;
-/// After the file could not grow, only one record in so many tries again.
-const RETRY_EVERY: u64 = 4096;
+/// Bytes of the file that a mapping covers; those beyond the file's end are not touched.
+const REGION_LEN: u64 = 4 << 20;
+const REGION_SLOTS: u64 = REGION_LEN / SLOT_LEN;
+/// Regions a process can map: 16 GiB of journal, 500 million records, and far fewer mappings than a process may have.
+const REGIONS: usize = 4096;
+/// After the file could not grow, one record in so many tries again.
+const RETRY_EVERY: u64 = 1024;
 
 /// A session's journal, open for writing.
 #[derive(Debug)]
 pub struct Journal {
     path: CString,
-    header: Mapping,
+    head: Mapping,
     source: Source,
-    chunks: Box<[AtomicPtr<Mapping>]>,
-    /// The slots below this have their pages mapped in this process.
-    populated: AtomicU64,
-    /// How many slots to map with one call the next time.
+    regions: Box<[AtomicPtr<Mapping>]>,
+    /// The slots below this have room in the file, and their pages here.
+    ready: AtomicU64,
+    /// How many slots to make ready the next time.
     stride: AtomicU64,
 }
 
 impl Journal {
-    /// Makes a new journal file at `path`, with room for its first chunk.
+    /// Makes a new journal file at `path`, with room for its first records.
     ///
     /// # Errors
-    /// EEXIST when there is one; open's, mmap's, and fallocate's errors.
+    /// EEXIST when there is one; open's, mmap's, and write's errors.
     pub fn create(path: &CStr) -> Result<(), Errno> {
-        let file = File::open(path, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW, 0o600)?;
-        sys::allocate(&file, HEADER_LEN + CHUNK_LEN)?;
+        let file = File::open(path, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_APPEND, 0o600)?;
+        sys::append_zeros(&file, HEADER_LEN + STEP_LEN)?;
         let page = Mapping::file(&file, 0, HEADER_LEN as usize, true)?;
         header(&page).start(Source::best());
         Ok(())
@@ -62,24 +64,23 @@ impl Journal {
         if file.size()? < HEADER_LEN {
             return Err(Errno::EINVAL);
         }
-        let page = Mapping::file(&file, 0, HEADER_LEN as usize, true)?;
-        if header(&page).version() != Some(format::VERSION) || !header(&page).scale.is_valid() {
+        let head = Mapping::file(&file, 0, HEADER_LEN as usize, true)?;
+        if header(&head).version() != Some(format::VERSION) || !header(&head).scale.is_valid() {
             return Err(Errno::EINVAL);
         }
-        let source = header(&page).scale.source();
+        let source = header(&head).scale.source();
         // SAFETY: zero is the null pointer. Not written here, the table's pages cost nothing until they are used.
-        let chunks = unsafe { Box::<[AtomicPtr<Mapping>]>::new_zeroed_slice(CHUNKS).assume_init() };
-        let journal =
-            Journal { path: path.into(), header: page, source, chunks, populated: AtomicU64::new(0), stride: AtomicU64::new(32) };
-        // The chunk that records go to now: mapped while the host has not changed its root or its user yet.
-        let next = journal.header().next.0.load(Relaxed);
-        journal.map_chunk(chunk_of(next), next)?;
+        let regions = unsafe { Box::<[AtomicPtr<Mapping>]>::new_zeroed_slice(REGIONS).assume_init() };
+        let ready = AtomicU64::new(0);
+        let journal = Journal { path: path.into(), head, source, regions, ready, stride: AtomicU64::new(128) };
+        // Where records go now: mapped while the host has not changed its root or its user yet.
+        journal.region(journal.header().next.0.load(Relaxed), &file)?;
         Ok(journal)
     }
 
     /// The journal's first page.
     pub fn header(&self) -> &Header {
-        header(&self.header)
+        header(&self.head)
     }
 
     /// Now, in this journal's ticks.
@@ -88,93 +89,122 @@ impl Journal {
         self.source.now()
     }
 
+    /// How many calls the journal has recorded or lost, and how many of the recorded ones were denied.
+    pub fn count(&self) -> (u64, u64) {
+        Reader::open(&self.path).map(|mut reader| reader.count()).unwrap_or_default()
+    }
+
     /// Appends a call. The first of a process is preceded by the process's own record.
     #[inline]
-    pub fn append(&self, record: &Record<'_>, identity: &Identity) {
-        if identity.process().introduced.load(Relaxed) == 0 {
-            self.introduce(record, identity);
+    pub fn append(&self, record: &Record<'_>, identity: &Identity, me: Me<'_>) {
+        if identity.is_unknown() {
+            let mut buffer = [0; MOST_TEXT];
+            let exe = sys::read_link(c"/proc/self/exe", &mut buffer).unwrap_or_default();
+            self.put(&Slots::process(record.ticks, record.pid, exe), record, me);
         }
-        let words = record.encode();
-        match record.call {
-            Call::Ftok { path, .. } => self.put(Kind::Call, words, path),
-            _ => {
-                let index = self.header().next.0.fetch_add(1, Relaxed);
+        match record.compact() {
+            Some(words) => {
+                let index = me.next_slots(1, record.uid, || self.take_block(record));
                 match self.slot(index) {
                     Some(slot) => publish(slot, index, Kind::Call, &words),
-                    None => self.lose(1),
+                    None => self.lose(),
                 }
             }
+            None => self.put(&record.long(), record, me),
         }
     }
 
+    /// Takes a block for the caller alone: its first free slot, and the one behind the last.
     #[cold]
-    fn introduce(&self, record: &Record<'_>, identity: &Identity) {
-        if identity.process().introduced.swap(1, Relaxed) != 0 {
-            return;
+    fn take_block(&self, record: &Record<'_>) -> (u64, u64) {
+        let first = self.header().next.0.fetch_add(BLOCK_SLOTS, Relaxed);
+        let owner = Owner { pid: record.pid, tid: record.tid, uid: record.uid };
+        // Without its first slot nobody can tell whose the block is: its records count as lost, as they find no room either.
+        if let Some(slot) = self.slot(first) {
+            publish(slot, first, Kind::Owner, &owner.encode());
         }
-        let mut buffer = [0; 1024];
-        let exe = sys::read_link(c"/proc/self/exe", &mut buffer).unwrap_or_default();
-        let mut words = [0; SLOT_WORDS];
-        words[1] = record.ticks;
-        words[3] = u64::from(record.pid);
-        words[4] = u64::from(record.uid);
-        self.put(Kind::Process, words, exe);
+        (first + 1, first + BLOCK_SLOTS)
     }
 
-    /// Appends a record with text behind it. The text is published first: whoever sees the record sees all of it.
-    fn put(&self, kind: Kind, mut words: Words, text: &[u8]) {
-        let text = &text[..text.len().min(MOST_TEXT)];
-        let parts = text.len().div_ceil(TEXT_LEN) as u64;
-        words[6] |= (text.len() as u64) << 48;
-        let index = self.header().next.0.fetch_add(1 + parts, Relaxed);
-        for (at, part) in (index + 1..).zip(text.chunks(TEXT_LEN)) {
-            let Some(slot) = self.slot(at) else { return self.lose(1) };
-            let mut words = [0; SLOT_WORDS];
-            for (word, bytes) in words[1..].iter_mut().zip(part.chunks(8)) {
-                let mut eight = [0; 8];
-                eight[..bytes.len()].copy_from_slice(bytes);
-                *word = u64::from_le_bytes(eight);
-            }
-            publish(slot, at, Kind::Text, &words);
+    /// Appends a record of several slots. What is behind the first is published before it: whoever sees it sees all.
+    #[cold]
+    fn put(&self, slots: &Slots<'_>, record: &Record<'_>, me: Me<'_>) {
+        let index = me.next_slots(slots.len(), record.uid, || self.take_block(record));
+        for (at, words) in (index + 1..).zip(slots.behind()) {
+            let Some(slot) = self.slot(at) else { return self.lose() };
+            publish(slot, at, Kind::More, &words);
         }
         match self.slot(index) {
-            Some(slot) => publish(slot, index, kind, &words),
-            None => self.lose(1),
+            Some(slot) => publish(slot, index, slots.kind, &slots.first),
+            None => self.lose(),
         }
     }
 
-    /// The words of a slot, mapped if need be; `None` if the file has no room for it.
+    /// The words of a slot, made ready if need be; `None` if the file has no room for it.
     #[inline]
     fn slot(&self, index: u64) -> Option<&[AtomicU64]> {
-        let chunk = self.chunks.get(chunk_of(index) as usize)?.load(Acquire);
-        // SAFETY: a chunk's mapping, once published, is never dropped before the journal is.
-        let mapping = match unsafe { chunk.as_ref() } {
-            Some(mapping) => mapping,
-            None => self.map_chunk(chunk_of(index), index).ok()?,
+        let mapping = match self.mapped(index) {
+            Some(mapping) if index < self.ready.load(Acquire) => mapping,
+            _ => self.make_ready(index)?,
         };
-        if index >= self.populated.load(Relaxed) {
-            self.populate(mapping, index);
-        }
-        let at = (index % CHUNK_SLOTS) as usize * SLOT_WORDS;
+        let at = (index % REGION_SLOTS) as usize * SLOT_WORDS;
         mapping.words().get(at..at + SLOT_WORDS)
     }
 
+    #[inline]
+    fn mapped(&self, index: u64) -> Option<&Mapping> {
+        let region = self.regions.get((index / REGION_SLOTS) as usize)?.load(Acquire);
+        // SAFETY: a region's mapping, once published, is never dropped before the journal is.
+        unsafe { region.as_ref() }
+    }
+
+    /// Gives the file room for slot `index` and those after it, and this process the pages, in one go: a page fault each would
+    /// cost 20 ns a record. A process that makes few calls gets few pages: the stride doubles each time.
     #[cold]
-    fn map_chunk(&self, chunk: u64, index: u64) -> Result<&Mapping, Errno> {
+    fn make_ready(&self, index: u64) -> Option<&Mapping> {
         // A full disk is not asked again for each record.
         if self.header().lost.load(Relaxed) > 0 && !index.is_multiple_of(RETRY_EVERY) {
-            return Err(Errno::ENOSPC);
+            return None;
         }
-        let entry = self.chunks.get(chunk as usize).ok_or(Errno::EFBIG)?;
-        let mapping = self.grow_and_map(chunk).inspect_err(|errno| {
-            let first = &self.header().lost_errno;
-            let _ = first.compare_exchange(0, errno.0 as u64, Relaxed, Relaxed);
-        })?;
-        let new = Box::into_raw(Box::new(mapping));
-        match entry.compare_exchange(core::ptr::null_mut(), new, AcqRel, Acquire) {
-            // SAFETY: just published, and dropped with the journal only.
+        let ready = self.try_make_ready(index);
+        if let Err(errno) = ready {
+            let _ = self.header().lost_errno.compare_exchange(0, errno.0 as u64, Relaxed, Relaxed);
+        }
+        ready.ok()
+    }
+
+    fn try_make_ready(&self, index: u64) -> Result<&Mapping, Errno> {
+        let file = File::open(&self.path, libc::O_RDWR | libc::O_NOFOLLOW | libc::O_APPEND, 0)?;
+        let stride = self.stride.load(Relaxed);
+        self.stride.store((stride * 2).min(STEP_LEN / SLOT_LEN), Relaxed);
+        let region_end = (index / REGION_SLOTS + 1) * REGION_SLOTS;
+        let end = (index + stride).next_multiple_of(4096 / SLOT_LEN).min(region_end);
+        // Appending can't hurt what others write meanwhile; if several do it, the file is ahead of its time.
+        while file.size()? < HEADER_LEN + end * SLOT_LEN {
+            sys::append_zeros(&file, STEP_LEN)?;
+        }
+        let mapping = self.region(index, &file)?;
+        let from = (index % REGION_SLOTS) * SLOT_LEN & !4095;
+        let to = (end - (region_end - REGION_SLOTS)) * SLOT_LEN;
+        // Before Linux 5.14 the pages fault in one by one instead.
+        let _ = mapping.advise(from as usize, (to - from) as usize, libc::MADV_POPULATE_WRITE);
+        self.ready.fetch_max(end, AcqRel);
+        Ok(mapping)
+    }
+
+    /// The mapping that slot `index` is in.
+    fn region(&self, index: u64, file: &File) -> Result<&Mapping, Errno> {
+        if let Some(mapping) = self.mapped(index) {
+            return Ok(mapping);
+        }
+        let region = (index / REGION_SLOTS) as usize;
+        let place = self.regions.get(region).ok_or(Errno::EFBIG)?;
+        let start = HEADER_LEN + region as u64 * REGION_LEN;
+        let new = Box::into_raw(Box::new(Mapping::file(file, start, REGION_LEN as usize, true)?));
+        match place.compare_exchange(core::ptr::null_mut(), new, AcqRel, Acquire) {
             Ok(_) => {
-                self.retire(chunk);
+                self.give_back(region);
+                // SAFETY: just published, and dropped with the journal only.
                 Ok(unsafe { &*new })
             }
             // SAFETY: `new` was never published; `winner` is dropped with the journal only.
@@ -185,58 +215,31 @@ impl Journal {
         }
     }
 
-    fn grow_and_map(&self, chunk: u64) -> Result<Mapping, Errno> {
-        let file = File::open(&self.path, libc::O_RDWR | libc::O_NOFOLLOW, 0)?;
-        let (start, end) = (HEADER_LEN + chunk * CHUNK_LEN, HEADER_LEN + (chunk + 1) * CHUNK_LEN);
-        if file.size()? < end {
-            sys::allocate(&file, end)?;
-        }
-        Mapping::file(&file, start, CHUNK_LEN as usize, true)
-    }
-
-    /// Gives the pages of the chunk before the previous one back: a late writer there only faults them in again.
-    fn retire(&self, chunk: u64) {
-        let Some(old) = chunk.checked_sub(2) else { return };
-        let old = self.chunks[old as usize].load(Acquire);
-        // SAFETY: as in `slot`.
-        if let Some(mapping) = unsafe { old.as_ref() } {
-            let _ = mapping.advise(0, CHUNK_LEN as usize, libc::MADV_DONTNEED);
+    /// Gives the pages of the region before the previous one back: a late writer there only faults them in again.
+    fn give_back(&self, region: usize) {
+        if let Some(old) = region.checked_sub(2)
+            && let Some(mapping) = self.mapped(old as u64 * REGION_SLOTS)
+        {
+            let _ = mapping.advise(0, REGION_LEN as usize, libc::MADV_DONTNEED);
         }
     }
 
-    /// Maps the pages from `index` on in one go: a page fault each would cost a record about 20 ns on average. A process that
-    /// makes few calls gets few pages: the stride doubles each time.
     #[cold]
-    fn populate(&self, mapping: &Mapping, index: u64) {
-        let stride = self.stride.load(Relaxed);
-        self.stride.store((stride * 2).min(CHUNK_SLOTS / 2), Relaxed);
-        let start = (index % CHUNK_SLOTS) * SLOT_LEN & !4095;
-        let len = (stride * SLOT_LEN).max(4096).min(CHUNK_LEN - start);
-        // Before Linux 5.14 the pages fault in one by one instead.
-        let _ = mapping.advise(start as usize, len as usize, libc::MADV_POPULATE_WRITE);
-        let first = index - index % CHUNK_SLOTS;
-        self.populated.fetch_max(first + (start + len) / SLOT_LEN, Relaxed);
-    }
-
-    fn lose(&self, records: u64) {
-        self.header().lost.fetch_add(records, Relaxed);
+    fn lose(&self) {
+        self.header().lost.fetch_add(1, Relaxed);
     }
 }
 
 impl Drop for Journal {
     fn drop(&mut self) {
-        for chunk in &self.chunks {
-            let mapping = chunk.load(Acquire);
+        for region in &self.regions {
+            let mapping = region.load(Acquire);
             if !mapping.is_null() {
                 // SAFETY: it came from Box::into_raw, and nobody can reach it any more.
                 drop(unsafe { Box::from_raw(mapping) });
             }
         }
     }
-}
-
-fn chunk_of(index: u64) -> u64 {
-    index / CHUNK_SLOTS
 }
 
 /// A journal's first page as a header.
@@ -250,5 +253,5 @@ fn publish(slot: &[AtomicU64], index: u64, kind: Kind, words: &Words) {
     for (place, &word) in slot.iter().zip(words).skip(1) {
         place.store(word, Relaxed);
     }
-    slot[0].store(format::stamp(index, kind), Release);
+    slot[0].store(words[0] | format::mark(index, kind), Release);
 }

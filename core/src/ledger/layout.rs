@@ -23,7 +23,6 @@ pub struct Usage {
     /// Of the segments created.
     pub pages: Tally,
     pub segments: Tally,
-    pub attaches: Tally,
 }
 
 /// The whole file.
@@ -32,13 +31,12 @@ pub struct Usage {
 pub struct Layout {
     pub magic: AtomicU64,
     pub version: AtomicU64,
-    /// Calls and denials of processes that are gone.
-    pub retired_calls: AtomicU64,
-    pub retired_denials: AtomicU64,
     /// Slots at and above these were never used.
     pub processes_used: AtomicU64,
     pub segments_used: AtomicU64,
     pub session: Usage,
+    /// Attaches granted to processes.
+    pub session_attaches: Tally,
     pub processes: [ProcessSlot; PROCESSES],
     pub segments: [SegmentSlot; SEGMENTS],
 }
@@ -53,11 +51,9 @@ pub struct ProcessSlot {
     pub start: AtomicU64,
     /// The PID namespace in which `pid` means it.
     pub pid_ns: AtomicU64,
-    /// Threads between counting an attach and knowing whether it came about.
-    pub attaching: AtomicU64,
     pub usage: Usage,
-    pub calls: AtomicU64,
-    pub denials: AtomicU64,
+    /// See [`super::attach`].
+    pub attaches: AtomicU64,
 }
 
 /// A segment that the session created, or is about to create.

@@ -62,14 +62,38 @@ pub fn is_alive(pid: u32, start: u64) -> bool {
 
 /// How many mappings of System V segments process `pid` has: an attach has at least one. `None` if that can't be seen.
 pub fn attached(pid: u32) -> Option<u64> {
-    let file = open(pid, "maps")?;
     let mut counter = MapsCounter::default();
+    read_maps(pid, |byte| counter.push(byte))?;
+    Some(counter.count)
+}
+
+/// True if process `pid` has a file with this inode mapped. `None` if that can't be seen.
+pub fn maps_inode(pid: u32, inode: u64) -> Option<bool> {
+    // The inode is a line's fifth field.
+    let (mut field, mut number, mut found) = (0, 0_u64, false);
+    read_maps(pid, |byte| match byte {
+        b'\n' => (field, number) = (0, 0),
+        b' ' => {
+            found |= field == 4 && number == inode;
+            (field, number) = (field + 1, 0);
+        }
+        b'0'..=b'9' if field == 4 => number = number.wrapping_mul(10).wrapping_add(u64::from(byte - b'0')),
+        _ => {}
+    })?;
+    Some(found)
+}
+
+fn read_maps(pid: u32, mut each: impl FnMut(u8)) -> Option<()> {
+    let file = open(pid, "maps")?;
     let mut buffer = [0; 1024];
+    let mut empty = true;
     loop {
         match file.read(&mut buffer).ok()? {
-            [] => return Some(counter.count),
-            piece => piece.iter().for_each(|&byte| counter.push(byte)),
+            // A zombie's map is empty, and so is one that must not be seen.
+            [] => return (!empty).then_some(()),
+            piece => piece.iter().for_each(|&byte| each(byte)),
         }
+        empty = false;
     }
 }
 

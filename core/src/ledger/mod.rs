@@ -6,6 +6,7 @@
 //!
 //! Not supported: telling which of a process's attaches belongs to which segment; segments that the session did not create.
 
+mod attach;
 mod layout;
 mod liveness;
 mod refresh;
@@ -14,6 +15,8 @@ pub mod tally;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 
+pub use attach::Attaching;
+use attach::Held;
 use layout::{Layout, MAGIC, PROCESSES, ProcessSlot, SEGMENTS, SegmentSlot, State, StateWord, Usage, VERSION};
 
 use crate::backend::Backend;
@@ -34,6 +37,8 @@ pub struct Ledger {
     page_size: u64,
     ipc_ns: u64,
     pid_ns: u64,
+    /// The file's inode, 0 for none.
+    inode: u64,
     /// The slot this program image had before a fork, plus one: the child inherits its attaches.
     image_slot: AtomicUsize,
     /// Where the last free segment slot was.
@@ -48,18 +53,10 @@ pub struct Reservation {
     word: StateWord,
 }
 
-/// An attach that may be made: to be settled.
-#[derive(Debug)]
-#[must_use]
-pub struct Attaching {
-    process: usize,
-}
-
 /// What is in use, in bytes and counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    pub calls: u64,
-    pub denials: u64,
+    /// Of the segments created, rounded up to pages.
     pub bytes: u64,
     pub segments: u64,
     pub attaches: u64,
@@ -91,7 +88,7 @@ impl Ledger {
     pub fn create(path: &CStr) -> Result<(), Errno> {
         let file = File::open(path, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW, 0o600)?;
         sys::allocate(&file, size_of::<Layout>() as u64)?;
-        Ledger::over(Mapping::file(&file, 0, size_of::<Layout>(), true)?).start();
+        Ledger::over(Mapping::file(&file, 0, size_of::<Layout>(), true)?, 0).start();
         Ok(())
     }
 
@@ -101,10 +98,12 @@ impl Ledger {
     /// open's and mmap's; EINVAL for a file that is no ledger of this version.
     pub fn open(path: &CStr) -> Result<Ledger, Errno> {
         let file = File::open(path, libc::O_RDWR | libc::O_NOFOLLOW, 0)?;
-        if file.size()? != size_of::<Layout>() as u64 {
+        let stat = sys::stat_fd(file.fd())?;
+        if stat.st_size as u64 != size_of::<Layout>() as u64 {
             return Err(Errno::EINVAL);
         }
-        let ledger = Ledger::over(Mapping::file(&file, 0, size_of::<Layout>(), true)?);
+        let inode = stat.st_ino;
+        let ledger = Ledger::over(Mapping::file(&file, 0, size_of::<Layout>(), true)?, inode);
         let layout = ledger.layout();
         if layout.magic.load(SeqCst) != MAGIC || layout.version.load(Relaxed) != VERSION {
             return Err(Errno::EINVAL);
@@ -117,17 +116,18 @@ impl Ledger {
     /// # Errors
     /// mmap's.
     pub fn unshared() -> Result<Ledger, Errno> {
-        let ledger = Ledger::over(Mapping::shared_memory(size_of::<Layout>())?);
+        let ledger = Ledger::over(Mapping::shared_memory(size_of::<Layout>())?, 0);
         ledger.start();
         Ok(ledger)
     }
 
-    fn over(map: Mapping) -> Ledger {
+    fn over(map: Mapping, inode: u64) -> Ledger {
         Ledger {
             map,
             page_size: sys::page_size(),
             ipc_ns: liveness::namespace(c"/proc/self/ns/ipc"),
             pid_ns: liveness::namespace(c"/proc/self/ns/pid"),
+            inode,
             image_slot: AtomicUsize::new(0),
             hint: AtomicUsize::new(0),
         }
@@ -156,7 +156,7 @@ impl Ledger {
     /// The calling process's slot, claimed if it has none yet. `None` when the table is full.
     #[inline]
     fn mine(&self, identity: &Identity) -> Option<(usize, &ProcessSlot)> {
-        let kept = identity.process().ledger_slot.load(Relaxed) as usize;
+        let kept = identity.ledger_slot().load(Relaxed) as usize;
         match kept.checked_sub(1).and_then(|at| Some((at, self.layout().processes.get(at)?))) {
             Some((at, slot)) if slot.pid.load(Relaxed) == u64::from(identity.pid()) => Some((at, slot)),
             _ => self.claim(identity),
@@ -183,7 +183,7 @@ impl Ledger {
         let slot = &self.layout().processes[at];
         slot.start.store(start, SeqCst);
         slot.pid_ns.store(self.pid_ns, SeqCst);
-        let place = &identity.process().ledger_slot;
+        let place = identity.ledger_slot();
         let winner = match place.compare_exchange(0, at as u64 + 1, SeqCst, SeqCst) {
             Ok(_) => at,
             // Stale, or another thread's: the stale one's pid is not ours.
@@ -196,13 +196,12 @@ impl Ledger {
                 at
             }
         };
-        // What the memory of this process holds already: a forked image's attaches, and none after exec.
-        if image_before || self.image_slot.swap(winner + 1, SeqCst) != 0 {
-            if image_before {
-                self.correct_attaches(slot, pid);
-            } else {
-                self.inherit(slot, liveness::attached(pid).unwrap_or(0));
-            }
+        // A child that no fork handler announced has its parent's attaches; an image after exec has none.
+        if image_before {
+            self.drop_attaches(slot);
+        }
+        if self.image_slot.swap(winner + 1, SeqCst) != 0 {
+            self.inherit(slot, liveness::attached(pid).unwrap_or(0));
         }
         Some((winner, slot))
     }
@@ -216,45 +215,32 @@ impl Ledger {
         Some(at)
     }
 
+    /// A program begins: attaches of the one that the process ran before exec are gone, also if this one never makes a call.
+    pub fn image_started(&self, identity: &Identity) {
+        if self.processes().iter().any(|slot| slot.pid.load(SeqCst) == u64::from(identity.pid())) {
+            self.claim(identity);
+        }
+    }
+
     /// Claims a slot for a new child that has its parent's attaches; called in the child.
     pub fn forked(&self, identity: &Identity) {
         let Some(parent) = self.image_slot.swap(0, SeqCst).checked_sub(1) else { return };
         let Some(parent) = self.layout().processes.get(parent) else { return };
-        let inherited = parent.usage.attaches.get();
-        if inherited > 0 && let Some((_, slot)) = self.mine(identity) {
+        let inherited = Held::load(&parent.attaches).attaches;
+        if inherited > 0
+            && let Some((_, slot)) = self.mine(identity)
+        {
             self.inherit(slot, inherited);
-        }
-    }
-
-    /// A fork can't be refused: what it inherits counts, over the limit too.
-    fn inherit(&self, slot: &ProcessSlot, attaches: u64) {
-        for tally in [&slot.usage.attaches, &self.layout().session.attaches] {
-            let unlimited = tally.add(attaches, None);
-            debug_assert!(unlimited.is_ok());
         }
     }
 
     /// Gives the calling process's slot back, at its end.
     pub fn leave(&self, identity: &Identity) {
-        let kept = identity.process().ledger_slot.swap(0, SeqCst) as usize;
+        let kept = identity.ledger_slot().swap(0, SeqCst) as usize;
         if let Some(slot) = kept.checked_sub(1).and_then(|at| self.layout().processes.get(at))
             && slot.pid.load(SeqCst) == u64::from(identity.pid())
         {
-            let epoch = self.layout().session.attaches.epoch();
-            let attaches = slot.usage.attaches.get();
             self.retire(slot, identity.pid());
-            self.layout().session.attaches.subtract(attaches, epoch);
-        }
-    }
-
-    /// Notes a call of this process.
-    #[inline]
-    pub fn count_call(&self, identity: &Identity, denied: bool) {
-        if let Some((_, slot)) = self.mine(identity) {
-            slot.calls.fetch_add(1, Relaxed);
-            if denied {
-                slot.denials.fetch_add(1, Relaxed);
-            }
         }
     }
 
@@ -266,7 +252,9 @@ impl Ledger {
             match crate::names::huge_page_log2(flags) {
                 // The default size of most machines; an exact answer would cost a look into /proc/meminfo each time.
                 0 => 2 << 20,
-                log2 => 1_u64.checked_shl(log2).unwrap_or(2 << 20),
+                // No machine has pages beyond 16 GiB: the kernel will say so.
+                35.. => self.page_size,
+                log2 => 1 << log2,
             }
         };
         size.div_ceil(page).saturating_mul(page / self.page_size)
@@ -371,87 +359,13 @@ impl Ledger {
         }
     }
 
-    /// Asks for an attach.
-    ///
-    /// # Errors
-    /// The denial, as for [`Ledger::reserve_segment`].
-    pub fn reserve_attach(&self, identity: &Identity, policy: &Policy) -> Result<(Attaching, Option<Denial>), Denial> {
-        let full = || Denial { limit: PROCESSES as u64, ..Denial::plain(Reason::LedgerFull, Errno::EMFILE) };
-        let (process, me) = self.mine(identity).ok_or_else(full)?;
-        let session = &self.layout().session.attaches;
-        let charges = |mine, all| {
-            [
-                Charge { tally: &me.usage.attaches, amount: 1, limit: mine, reason: Reason::ProcessAttaches },
-                Charge { tally: session, amount: 1, limit: all, reason: Reason::SessionAttaches },
-            ]
-        };
-        let mut denial = None;
-        for attempt in 0..PATIENCE {
-            me.attaching.fetch_add(1, SeqCst);
-            let Err(refused) = add_all(&charges(policy.process.attaches, policy.session.attaches)) else {
-                return Ok((Attaching { process }, None));
-            };
-            me.attaching.fetch_sub(1, SeqCst);
-            denial = Some(refused);
-            if attempt == 0 {
-                self.settle_processes();
-            }
-            let busy = self.recount_attaches(process);
-            if attempt > 0 && !busy {
-                break;
-            }
-            if attempt > 0 {
-                sys::yield_now();
-            }
-        }
-        let (reason, used, limit) = denial.unwrap_or((Reason::SessionAttaches, 0, 0));
-        let holder = self.most_attached();
-        let denial = Denial { reason, errno: Errno::EMFILE, asked: 1, used, limit, holder };
-        if !policy.dry_run {
-            return Err(denial);
-        }
-        me.attaching.fetch_add(1, SeqCst);
-        let _ = add_all(&charges(None, None));
-        Ok((Attaching { process }, Some(denial)))
-    }
-
-    /// The attach came about, or not.
-    pub fn settle(&self, attaching: Attaching, attached: bool) {
-        let slot = &self.layout().processes[attaching.process];
-        if !attached {
-            self.give_back_attach(slot);
-        }
-        slot.attaching.fetch_sub(1, SeqCst);
-    }
-
-    /// An attach of this process is gone.
-    pub fn detached(&self, identity: &Identity) {
-        if let Some((_, slot)) = self.mine(identity) {
-            self.give_back_attach(slot);
-        }
-    }
-
-    fn give_back_attach(&self, slot: &ProcessSlot) {
-        let epoch = self.layout().session.attaches.epoch();
-        // Nothing to give back for an attach from before our time.
-        if slot.usage.attaches.get() > 0 {
-            slot.usage.attaches.subtract(1, slot.usage.attaches.epoch());
-            self.layout().session.attaches.subtract(1, epoch);
-        }
-    }
-
-    /// What the calling process has in use.
+    /// What the calling process has in use, checked against the kernel first.
     pub fn process_counters(&self, identity: &Identity, backend: &impl Backend) -> Counters {
         self.settle_segments(backend);
-        match self.mine(identity) {
-            None => Counters::default(),
-            Some((at, slot)) => {
-                self.recount_segments(at, slot);
-                self.correct_attaches(slot, identity.pid());
-                let (calls, denials) = (slot.calls.load(Relaxed), slot.denials.load(Relaxed));
-                Counters { calls, denials, ..self.usage(&slot.usage) }
-            }
-        }
+        let Some((at, slot)) = self.mine(identity) else { return Counters::default() };
+        self.recount_segments(at, slot);
+        self.correct_mine(identity, slot);
+        self.counters(&slot.usage, Held::load(&slot.attaches).attaches)
     }
 
     /// What all processes together have in use, checked against the kernel first.
@@ -459,25 +373,12 @@ impl Ledger {
         self.settle_segments(backend);
         self.settle_processes();
         self.recount_session();
-        let layout = self.layout();
-        let mut counters = self.usage(&layout.session);
-        counters.calls = layout.retired_calls.load(Relaxed);
-        counters.denials = layout.retired_denials.load(Relaxed);
-        for slot in self.processes().iter().filter(|slot| is_process(slot)) {
-            counters.calls += slot.calls.load(Relaxed);
-            counters.denials += slot.denials.load(Relaxed);
-        }
-        counters
+        self.counters(&self.layout().session, self.all_attaches())
     }
 
-    fn usage(&self, usage: &Usage) -> Counters {
-        Counters {
-            calls: 0,
-            denials: 0,
-            bytes: usage.pages.get().saturating_mul(self.page_size),
-            segments: usage.segments.get(),
-            attaches: usage.attaches.get(),
-        }
+    fn counters(&self, usage: &Usage, attaches: u64) -> Counters {
+        let bytes = usage.pages.get().saturating_mul(self.page_size);
+        Counters { bytes, segments: usage.segments.get(), attaches }
     }
 
     /// The segments in the books of the caller's IPC namespace; they are checked against the kernel first.

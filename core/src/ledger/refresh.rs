@@ -3,7 +3,7 @@
 //! "Settle" frees the slots of what is gone, "recount" makes the totals anew from the slots. Both are safe beside any number of
 //! others doing the same or using the ledger.
 
-use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use core::sync::atomic::Ordering::SeqCst;
 
 use super::layout::{ProcessSlot, State, StateWord};
 use super::{Ledger, TOMBSTONE, is_process, liveness};
@@ -71,19 +71,15 @@ impl Ledger {
         }
     }
 
-    /// Frees a process's slot, if nobody else does; its numbers of calls stay in the session's.
+    /// Frees a process's slot, if nobody else does.
     pub(super) fn retire(&self, slot: &ProcessSlot, pid: u32) {
         if slot.pid.compare_exchange(pid.into(), TOMBSTONE, SeqCst, SeqCst).is_err() {
             return;
         }
-        let layout = self.layout();
-        layout.retired_calls.fetch_add(slot.calls.swap(0, Relaxed), Relaxed);
-        layout.retired_denials.fetch_add(slot.denials.swap(0, Relaxed), Relaxed);
-        for tally in [&slot.usage.pages, &slot.usage.segments, &slot.usage.attaches] {
-            tally.clear();
-        }
+        self.drop_attaches(slot);
+        slot.usage.pages.clear();
+        slot.usage.segments.clear();
         slot.start.store(0, SeqCst);
-        slot.attaching.store(0, SeqCst);
         slot.pid.store(0, SeqCst);
     }
 
@@ -107,42 +103,13 @@ impl Ledger {
         self.segment_slots().iter().any(|slot| matches!(slot.load().state, State::Pending | State::Releasing))
     }
 
-    /// Makes the session's total of attaches anew, after checking each process's; true if attaches are under way.
-    pub(super) fn recount_attaches(&self, me: usize) -> bool {
-        let mut busy = false;
-        for (at, slot) in self.processes().iter().enumerate().filter(|(_, slot)| is_process(slot)) {
-            busy |= at != me && slot.attaching.load(SeqCst) > 0;
-            if slot.pid_ns.load(SeqCst) == self.pid_ns {
-                self.correct_attaches(slot, slot.pid.load(SeqCst) as u32);
-            }
-        }
-        self.layout().session.attaches.recompute(|| {
-            let of = |slot: &ProcessSlot| if is_process(slot) { slot.usage.attaches.get() } else { 0 };
-            Some(self.processes().iter().fold(0_u64, |sum, slot| sum.saturating_add(of(slot))))
-        });
-        busy || self.layout().processes.get(me).is_some_and(|slot| slot.attaching.load(SeqCst) > 0)
-    }
-
     /// Makes all of the session's totals anew.
     pub(super) fn recount_session(&self) {
         let session = &self.layout().session;
         let counted = || self.segment_slots().iter().filter(|slot| slot.load().state != State::Free);
         session.pages.recompute(|| Some(counted().fold(0, |sum: u64, slot| sum.saturating_add(slot.pages.load(SeqCst)))));
         session.segments.recompute(|| Some(counted().count() as u64));
-        self.recount_attaches(usize::MAX);
-    }
-
-    /// Lowers a process's number of attaches to what its memory map shows: exec drops them, and a program may unmap them by itself.
-    ///
-    /// The map never shows fewer than there are. While an attach is under way it may not show it yet: then nothing is done.
-    pub(super) fn correct_attaches(&self, slot: &ProcessSlot, pid: u32) {
-        let tally = &slot.usage.attaches;
-        tally.recompute(|| {
-            let idle = || slot.attaching.load(SeqCst) == 0;
-            let book = tally.get();
-            let mapped = (book > 0 && idle()).then(|| liveness::attached(pid)).flatten()?;
-            (mapped < book && idle()).then_some(mapped)
-        });
+        self.recount_attaches();
     }
 
     /// The process whose segments hold most of what `amount` measures, and how much.
@@ -159,11 +126,5 @@ impl Ledger {
             }
         }
         sums.into_iter().max_by_key(|&(_, sum)| sum).unwrap_or((0, 0))
-    }
-
-    /// The process with the most attaches, and how many.
-    pub(super) fn most_attached(&self) -> (u32, u64) {
-        let held = self.processes().iter().filter(|slot| is_process(slot));
-        held.map(|slot| (slot.pid.load(SeqCst) as u32, slot.usage.attaches.get())).max_by_key(|&(_, held)| held).unwrap_or((0, 0))
     }
 }

@@ -61,6 +61,6 @@ impl Policy {
         self.forbid_world_access
             || self.segment_size.is_some()
             || self.has_quota()
-            || self.rules.iter().any(|rule| rule.mode.is_some())
+            || self.rules.iter().any(|rule| rule.mode.is_some() || matches!(rule.action, Action::Mask(_)))
     }
 }

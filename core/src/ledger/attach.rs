@@ -1,0 +1,296 @@
+//! Attaches: counted a process, on credit of the session.
+//!
+//! A process's word holds how many attaches it has, and how many the session has granted it; the session's total counts what
+//! is granted. So the common attach and detach are one atomic each, on a cache line that no other process writes. When the
+//! session's limit is reached, what processes were granted and do not use is taken back.
+
+use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use super::layout::{PROCESSES, ProcessSlot};
+use super::{Ledger, is_process, liveness};
+use crate::call::{Denial, Reason};
+use crate::errno::Errno;
+use crate::identity::Identity;
+use crate::policy::Policy;
+use crate::sys;
+
+/// What a process is granted at a time.
+const GRANT: u64 = 16;
+
+/// A process's word, taken apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Held {
+    /// Attaches it has, or is about to make.
+    pub attaches: u64,
+    /// Attaches it may have; counted by the session.
+    pub granted: u64,
+    /// Asked for, and not yet known to be granted: seen by those who make the session's total anew.
+    pub asked: u64,
+}
+
+impl Held {
+    fn from_u64(word: u64) -> Held {
+        Held { attaches: word & 0xff_ffff, granted: word >> 24 & 0xff_ffff, asked: word >> 48 }
+    }
+
+    fn to_u64(self) -> u64 {
+        self.attaches.min(0xff_ffff) | self.granted.min(0xff_ffff) << 24 | self.asked.min(0xffff) << 48
+    }
+
+    pub fn load(word: &AtomicU64) -> Held {
+        Held::from_u64(word.load(SeqCst))
+    }
+
+    /// Changes a word to what `next` makes of it; gives what it was, and `None` if `next` does.
+    fn change(word: &AtomicU64, next: impl Fn(Held) -> Option<Held>) -> Option<Held> {
+        let change = |now| next(Held::from_u64(now)).map(Held::to_u64);
+        word.fetch_update(SeqCst, SeqCst, change).ok().map(Held::from_u64)
+    }
+}
+
+/// An attach that may be made: to be settled.
+#[derive(Debug)]
+#[must_use]
+pub struct Attaching {
+    process: usize,
+}
+
+impl Ledger {
+    /// Asks for an attach.
+    ///
+    /// # Errors
+    /// The denial, once the books are right. With `policy.dry_run` there is none: the second value says what it would be.
+    #[inline]
+    pub fn reserve_attach(&self, identity: &Identity, policy: &Policy) -> Result<(Attaching, Option<Denial>), Denial> {
+        let full = || Denial { limit: PROCESSES as u64, ..Denial::plain(Reason::LedgerFull, Errno::EMFILE) };
+        let (process, me) = self.mine(identity).ok_or_else(full)?;
+        identity.me().set_attaching(true);
+        if self.take_attach(me, policy).is_ok() {
+            return Ok((Attaching { process }, None));
+        }
+        identity.me().set_attaching(false);
+        self.reserve_attach_patiently(identity, policy, (process, me))
+    }
+
+    #[cold]
+    fn reserve_attach_patiently(
+        &self,
+        identity: &Identity,
+        policy: &Policy,
+        (process, me): (usize, &ProcessSlot),
+    ) -> Result<(Attaching, Option<Denial>), Denial> {
+        let mut refused = (Reason::SessionAttaches, 0, 0);
+        for attempt in 0..super::PATIENCE {
+            if attempt == 0 {
+                self.settle_processes();
+                self.correct_mine(identity, me);
+            }
+            let busy = self.recount_attaches();
+            identity.me().set_attaching(true);
+            match self.take_attach(me, policy) {
+                Ok(()) => return Ok((Attaching { process }, None)),
+                Err(reason) => refused = reason,
+            }
+            identity.me().set_attaching(false);
+            if !busy {
+                break;
+            }
+            sys::yield_now();
+        }
+        let (reason, used, limit) = refused;
+        let denial = Denial { reason, errno: Errno::EMFILE, asked: 1, used, limit, holder: self.most_attached() };
+        if !policy.dry_run {
+            return Err(denial);
+        }
+        identity.me().set_attaching(true);
+        self.inherit(me, 1);
+        Ok((Attaching { process }, Some(denial)))
+    }
+
+    #[inline]
+    fn take_attach(&self, me: &ProcessSlot, policy: &Policy) -> Result<(), (Reason, u64, u64)> {
+        let within = |held: Held| policy.process.attaches.is_none_or(|limit| held.attaches < limit);
+        loop {
+            let take = |held: Held| {
+                let may = held.attaches < held.granted && within(held);
+                may.then_some(Held { attaches: held.attaches + 1, ..held })
+            };
+            if Held::change(&me.attaches, take).is_some() {
+                return Ok(());
+            }
+            let held = Held::load(&me.attaches);
+            if !within(held) {
+                return Err((Reason::ProcessAttaches, held.attaches, policy.process.attaches.unwrap_or(0)));
+            }
+            if held.attaches >= held.granted {
+                self.ask_grant(me, policy)?;
+            }
+        }
+    }
+
+    /// Asks the session for more; the asking is seen before the session's total has it, so that the total is never too low.
+    #[cold]
+    fn ask_grant(&self, me: &ProcessSlot, policy: &Policy) -> Result<(), (Reason, u64, u64)> {
+        let total = &self.layout().session_attaches;
+        let limit = policy.session.attaches;
+        let mut refused = 0;
+        for amount in [GRANT, 1] {
+            Held::change(&me.attaches, |held| Some(Held { asked: held.asked + amount, ..held }));
+            let granted = total.add(amount, limit);
+            Held::change(&me.attaches, |held| {
+                let asked = held.asked.saturating_sub(amount);
+                Some(Held { asked, granted: held.granted + if granted.is_ok() { amount } else { 0 }, ..held })
+            });
+            match granted {
+                Ok(()) => return Ok(()),
+                Err(used) => refused = used,
+            }
+        }
+        Err((Reason::SessionAttaches, refused, limit.unwrap_or(0)))
+    }
+
+    /// The attach came about, or not.
+    #[inline]
+    pub fn settle(&self, identity: &Identity, attaching: Attaching, attached: bool) {
+        if !attached && let Some(slot) = self.layout().processes.get(attaching.process) {
+            Self::give_back(slot);
+        }
+        identity.me().set_attaching(false);
+    }
+
+    /// An attach of this process is gone.
+    #[inline]
+    pub fn detached(&self, identity: &Identity) {
+        if let Some((_, slot)) = self.mine(identity) {
+            Self::give_back(slot);
+        }
+    }
+
+    /// Nothing happens for an attach from before our time.
+    fn give_back(slot: &ProcessSlot) {
+        Held::change(&slot.attaches, |held| Some(Held { attaches: held.attaches.checked_sub(1)?, ..held }));
+    }
+
+    /// A fork can't be refused: what it inherits counts, over the limit too.
+    pub(super) fn inherit(&self, slot: &ProcessSlot, attaches: u64) {
+        let more = |held: Held| Some(Held { attaches: held.attaches + attaches, granted: held.granted + attaches, ..held });
+        Held::change(&slot.attaches, more);
+        let unlimited = self.layout().session_attaches.add(attaches, None);
+        debug_assert!(unlimited.is_ok());
+    }
+
+    /// A process's slot is emptied: exec dropped its attaches, or it is gone.
+    pub(super) fn drop_attaches(&self, slot: &ProcessSlot) {
+        let epoch = self.layout().session_attaches.epoch();
+        let held = Held::from_u64(slot.attaches.swap(0, SeqCst));
+        self.layout().session_attaches.subtract(held.granted, epoch);
+    }
+
+    /// Lowers the calling process's number to what its memory map shows, for a program that unmaps attaches by itself. The map
+    /// never shows fewer than there are; while one is under way it may not show it yet: then nothing is done.
+    pub(super) fn correct_mine(&self, identity: &Identity, me: &ProcessSlot) {
+        let before = me.attaches.load(SeqCst);
+        let held = Held::from_u64(before);
+        if held.attaches == 0 || identity.is_attaching() {
+            return;
+        }
+        if let Some(mapped) = liveness::attached(identity.pid())
+            && mapped < held.attaches
+            && !identity.is_attaching()
+        {
+            let after = Held { attaches: mapped, ..held };
+            let _ = me.attaches.compare_exchange(before, after.to_u64(), SeqCst, SeqCst);
+        }
+    }
+
+    /// Takes back what processes were granted and do not use, drops what processes held before they became a program without
+    /// shmgate, and makes the session's total anew; true if somebody's asking is under way.
+    pub(super) fn recount_attaches(&self) -> bool {
+        let mut busy = false;
+        for slot in self.processes().iter().filter(|slot| is_process(slot)) {
+            let held = Held::load(&slot.attaches);
+            busy |= held.asked > 0;
+            let pid = slot.pid.load(SeqCst) as u32;
+            if held.attaches > 0 && slot.pid_ns.load(SeqCst) == self.pid_ns && !self.is_mapped_by(pid) {
+                slot.attaches.store(0, SeqCst);
+            }
+            Held::change(&slot.attaches, |held| Some(Held { granted: held.attaches.min(held.granted), ..held }));
+        }
+        let held = |slot: &ProcessSlot| {
+            let held = Held::load(&slot.attaches);
+            held.granted + held.asked
+        };
+        let slots = || self.processes().iter().filter(|slot| is_process(slot));
+        self.layout().session_attaches.recompute(|| Some(slots().map(held).sum()));
+        busy
+    }
+
+    /// False only if process `pid` certainly runs a program that has not this ledger: whatever it had attached went with exec.
+    fn is_mapped_by(&self, pid: u32) -> bool {
+        self.inode == 0 || liveness::maps_inode(pid, self.inode).unwrap_or(true)
+    }
+
+    /// The attaches of all processes.
+    pub(super) fn all_attaches(&self) -> u64 {
+        self.processes().iter().filter(|slot| is_process(slot)).map(|slot| Held::load(&slot.attaches).attaches).sum()
+    }
+
+    /// The process with the most attaches, and how many.
+    fn most_attached(&self) -> (u32, u64) {
+        let slots = self.processes().iter().filter(|slot| is_process(slot));
+        let held = slots.map(|slot| (slot.pid.load(SeqCst) as u32, Held::load(&slot.attaches).attaches));
+        held.max_by_key(|&(_, attaches)| attaches).unwrap_or((0, 0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Quota;
+
+    fn session(limit: u64) -> Policy {
+        Policy { session: Quota { attaches: Some(limit), ..Quota::default() }, ..Policy::default() }
+    }
+
+    #[test]
+    fn a_word_holds_what_it_was_given() {
+        let held = Held { attaches: 3, granted: 16, asked: 1 };
+        assert_eq!(Held::from_u64(held.to_u64()), held);
+    }
+
+    #[test]
+    fn the_limit_is_reached_and_not_passed() {
+        let (ledger, identity) = (Ledger::unshared().unwrap(), Identity::new());
+        let policy = session(20);
+        let mut taken = Vec::new();
+        while let Ok((attaching, _)) = ledger.reserve_attach(&identity, &policy) {
+            taken.push(attaching);
+        }
+        assert_eq!(taken.len(), 20);
+        let Err(denial) = ledger.reserve_attach(&identity, &policy) else { panic!("the 21st") };
+        assert_eq!((denial.reason, denial.used, denial.limit), (Reason::SessionAttaches, 20, 20));
+        assert_eq!(denial.holder, (identity.pid(), 20));
+        ledger.settle(&identity, taken.pop().unwrap(), false);
+        assert!(ledger.reserve_attach(&identity, &policy).is_ok());
+        for attaching in taken {
+            ledger.settle(&identity, attaching, true);
+        }
+    }
+
+    #[test]
+    fn what_another_process_does_not_use_is_taken_back() {
+        let (ledger, identity) = (Ledger::unshared().unwrap(), Identity::new());
+        // A process that is alive and was granted ten, but has only one.
+        let other = &ledger.layout().processes[5];
+        other.pid.store(1, SeqCst);
+        other.attaches.store(Held { attaches: 1, granted: 10, asked: 0 }.to_u64(), SeqCst);
+        ledger.layout().processes_used.store(6, SeqCst);
+        ledger.layout().session_attaches.add(10, None).unwrap();
+        let policy = session(10);
+        let made = (0..10).filter(|_| {
+            let attaching = ledger.reserve_attach(&identity, &policy);
+            attaching.map(|(attaching, _)| ledger.settle(&identity, attaching, true)).is_ok()
+        });
+        assert_eq!(made.count(), 9);
+    }
+}
