@@ -24,7 +24,7 @@ pub const SHMGATE_SESSION: c_int = 1;
 #[repr(C)]
 #[allow(non_camel_case_types)]
 pub struct shmgate_counters {
-    /// Calls of shmget, shmat, shmdt and shmctl; where something is set, of ftok too.
+    /// Calls of shmget, shmat, shmdt, shmctl and ftok.
     pub calls: u64,
     /// Calls that were refused by a quota or rule.
     pub denials: u64,

@@ -1,1 +1,48 @@
-fn main() {}
+//! The command `shmgate`: runs programs through the gate and reads what their sessions recorded.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `args` | the options of all subcommands, and their help |
+//! | `run` | `shmgate run`, with `environment`, `library`, `program` (and `elf`, `script`), `sessions`, `child`, `summary` |
+//! | `log` | `shmgate log` |
+//! | `policy` | `shmgate policy check`, and `run`'s policy options |
+//! | `completions`, `man` | what is generated from the definitions in `args` |
+//! | `failure` | errors: one line, and an exit status |
+//! | `system`, `child` | the two that need `unsafe`, for system calls |
+
+#![deny(unsafe_code)]
+
+mod args;
+mod child;
+mod completions;
+mod elf;
+mod environment;
+mod failure;
+mod library;
+mod log;
+mod man;
+mod policy;
+mod program;
+mod run;
+mod script;
+mod sessions;
+mod summary;
+mod system;
+
+use std::process::ExitCode;
+
+use args::{Command, PolicyCommand};
+
+fn main() -> ExitCode {
+    let done = args::parse().and_then(|command| match command {
+        Command::Run(options) => run::run(&options),
+        Command::Log(options) => log::log(&options),
+        Command::Policy(PolicyCommand::Check { file }) => policy::check(&file),
+        Command::Completions { shell } => completions::print(shell),
+        Command::Man { directory } => man::write(&directory),
+    });
+    match done {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => failure.report(),
+    }
+}

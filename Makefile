@@ -1,0 +1,95 @@
+# What one can do here. `make help` prints it.
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CARGO   ?= cargo
+CC      ?= cc
+CFLAGS  ?= -O2
+
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+RELEASE := target/release
+LIB     := $(RELEASE)/libshmgate.so
+CMD     := $(RELEASE)/shmgate
+EXAMPLES := $(patsubst c-examples/%.c,target/c-examples/%,$(wildcard c-examples/*.c))
+WARN    := -Wall -Wextra -Werror -pedantic
+
+.PHONY: all build examples demo test test-apps test-fuzz bench lint header check-header fmt man install uninstall clean help
+
+all: build examples ## build the library, the command and the C examples
+
+build: ## build target/release/libshmgate.so and target/release/shmgate
+	$(CARGO) build --release --workspace
+	@ln -sf libshmgate.so $(LIB).0
+
+examples: $(EXAMPLES) ## build the C examples into target/c-examples
+
+target/c-examples/%: c-examples/%.c c-examples/text.h include/shmgate.h | build
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 $(CFLAGS) $(WARN) -Iinclude -o $@ $< $(if $(filter counters,$*),-L$(RELEASE) -lshmgate -Wl$(,)-rpath$(,)$(CURDIR)/$(RELEASE))
+
+, := ,
+
+demo: all ## run the main job: watch a server and its client, limit them, see what is left
+	@sh c-examples/demo.sh $(CURDIR)/$(CMD) $(CURDIR)/target/c-examples
+
+test: all check-header ## run all tests (as root or not; what needs root is skipped by name)
+	$(CARGO) build --release --features test-panic --target-dir target/test-panic
+	$(CARGO) test --release --workspace
+
+test-apps: build ## run real programs gated (as root it installs their Debian packages first)
+	sh tests/apps/packages.sh
+	$(CARGO) test --release --test apps
+
+test-fuzz: ## replay the fuzzers' seeds with mutations, on stable Rust
+	$(CARGO) test --release --manifest-path fuzz/Cargo.toml --no-default-features
+
+bench: all ## measure what the gate costs, as a table
+	sh benches/bench.sh
+
+lint: ## rustfmt and clippy, as CI wants them
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+fmt: ## format the Rust code
+	$(CARGO) fmt --all
+
+header: ## make include/shmgate.h anew from src/capi.rs
+	$(CARGO) run -q --release -p shmgate-header > target/shmgate.h && mv target/shmgate.h include/shmgate.h
+
+check-header: ## fail if include/shmgate.h is not what src/capi.rs makes, or no C11 and C++17
+	@mkdir -p target
+	@$(CARGO) run -q --release -p shmgate-header > target/shmgate.h
+	@diff -u include/shmgate.h target/shmgate.h || { echo 'include/shmgate.h has drifted from src/capi.rs; mend it with: make header' >&2; exit 1; }
+	@$(CC) -std=c11 $(WARN) -fsyntax-only -x c include/shmgate.h
+	@$(CXX) -std=c++17 $(WARN) -fsyntax-only -x c++ include/shmgate.h
+
+man: build ## make the man pages into target/man
+	@mkdir -p target/man
+	$(CMD) man target/man
+
+install: build man ## install under PREFIX (/usr/local), below DESTDIR if set
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 $(CMD) $(DESTDIR)$(PREFIX)/bin/shmgate
+	install -m 755 $(LIB) $(DESTDIR)$(PREFIX)/lib/libshmgate.so.$(VERSION)
+	ln -sf libshmgate.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libshmgate.so.0
+	ln -sf libshmgate.so.0 $(DESTDIR)$(PREFIX)/lib/libshmgate.so
+	install -m 644 include/shmgate.h $(DESTDIR)$(PREFIX)/include/shmgate.h
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' shmgate.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/shmgate.pc
+	install -m 644 target/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	$(CMD) completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/shmgate
+	$(CMD) completions zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_shmgate
+	$(CMD) completions fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/shmgate.fish
+
+uninstall: ## remove what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/shmgate $(DESTDIR)$(PREFIX)/lib/libshmgate.so $(DESTDIR)$(PREFIX)/lib/libshmgate.so.0 \
+	    $(DESTDIR)$(PREFIX)/lib/libshmgate.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/pkgconfig/shmgate.pc \
+	    $(DESTDIR)$(PREFIX)/include/shmgate.h $(DESTDIR)$(PREFIX)/share/man/man1/shmgate.1 $(DESTDIR)$(PREFIX)/share/man/man1/shmgate-*.1 \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/shmgate $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_shmgate \
+	    $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/shmgate.fish
+
+clean: ## remove what was built
+	$(CARGO) clean
+
+help: ## print this
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14

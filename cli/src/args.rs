@@ -1,0 +1,289 @@
+//! The command line: help, completions and man pages are made of these definitions.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use shmgate_core::policy::size::{self, SizeError};
+
+use crate::failure::{Failure, USAGE};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "shmgate",
+    version,
+    about = "Watch and limit what a program does with System V shared memory",
+    long_about = "Runs a program, unchanged, so that each of its System V shared memory calls (shmget, shmat, shmdt, shmctl, and \
+                  ftok) is recorded and held to quotas and rules, in it and in all processes that it starts.",
+    after_help = "Examples:
+  Show each call as it happens:
+    shmgate run --log - -- ipcmk -M 4096
+  Let a server and its children hold 64 MiB at most:
+    shmgate run --max-bytes 64M -- ./server
+  Keep the records, and read them:
+    shmgate run --session /tmp/s -- ./server
+    shmgate log /tmp/s",
+    arg_required_else_help = true,
+    subcommand_required = true,
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Run(RunOptions),
+    Log(LogOptions),
+    /// Work with policy files
+    #[command(subcommand, arg_required_else_help = true)]
+    Policy(PolicyCommand),
+    /// Print a shell's completion script
+    #[command(
+        long_about = "Prints a completion script for a shell to standard output.",
+        after_help = "Examples:
+  shmgate completions bash > ~/.local/share/bash-completion/completions/shmgate
+  shmgate completions zsh > ~/.zfunc/_shmgate
+  shmgate completions fish > ~/.config/fish/completions/shmgate.fish"
+    )]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the man pages into a directory
+    #[command(hide = true)]
+    Man {
+        /// The directory, made if need be
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Say whether a policy file is right, and what it holds
+    #[command(
+        long_about = "Reads a policy file and says in short what it holds, or at which line and column it is wrong (exit status 2).",
+        after_help = "Examples:
+  shmgate policy check limits.toml
+  generate-policy | shmgate policy check -"
+    )]
+    Check {
+        /// The policy file; - reads standard input
+        file: PathBuf,
+    },
+}
+
+/// Run a command through the gate
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Runs a command with libshmgate.so preloaded: in the command and in all processes that it starts, each System V shared \
+                  memory call is recorded, and held to the limits.\n\n\
+                  The exit status is the command's own, 128 + n if signal n ended it, 125 if it can't be gated, 126 if it can't be \
+                  executed, 127 if it is not found, 2 for bad usage, a bad policy or a bad session. Afterwards shmgate says on standard \
+                  error what was denied and which segments were left behind.\n\n\
+                  Limits count all processes of the session together. Sizes take K, M, G, T, KiB, MiB, GiB, TiB, all powers of 1024. An \
+                  option wins over the policy file.",
+    after_help = "Examples:
+  Show each call as it happens:
+    shmgate run --log - -- ipcmk -M 4096
+  Write the calls to a file, as JSON lines:
+    shmgate run --json --log calls.jsonl -- ./server
+  Limit what a server and its children may hold:
+    shmgate run --max-bytes 64M --max-segments 8 -- ./server
+  See what a policy would deny, without denying it:
+    shmgate run --policy limits.toml --dry-run -- ./server
+  Keep the records, and read them:
+    shmgate run --session /tmp/s -- ./server
+    shmgate log /tmp/s
+
+Environment:
+  SHMGATE_LIB
+    where libshmgate.so is, if not beside the command or in ../lib
+  SHMGATE_LOG, SHMGATE_LOG_FORMAT, SHMGATE_BACKEND, SHMGATE_NAMESPACE
+    as --log, --json, --backend and --namespace, which win
+  XDG_RUNTIME_DIR
+    sessions without --session are kept in its directory shmgate while
+    they last; without it in /tmp/shmgate-UID",
+    override_usage = "shmgate run [OPTIONS] -- COMMAND [ARGUMENT]..."
+)]
+pub struct RunOptions {
+    /// What serves the calls: auto or kernel
+    #[arg(long, value_name = "B")]
+    pub backend: Option<String>,
+    /// The namespace of the userspace backend
+    #[arg(long, value_name = "N")]
+    pub namespace: Option<OsString>,
+    /// Write a line for each call to FILE; - is standard error
+    #[arg(long, value_name = "FILE|-")]
+    pub log: Option<OsString>,
+    /// Write the log as JSON lines; alone, to standard error
+    #[arg(long)]
+    pub json: bool,
+    /// Keep the session in DIR, or join the session there; without it, the session is gone at the end
+    #[arg(long, value_name = "DIR")]
+    pub session: Option<PathBuf>,
+    /// Run a command that can't be gated (static, setuid, another architecture) all the same
+    #[arg(long)]
+    pub allow_ungated: bool,
+    /// Leave RTLD_DEEPBIND on libraries that the command opens, whose calls then pass the gate by
+    #[arg(long)]
+    pub keep_deepbind: bool,
+    /// Say nothing afterwards
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND", value_hint = clap::ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
+    // Last: the options after it would come under its heading.
+    #[command(flatten)]
+    pub limits: Limits,
+}
+
+/// The options that make or change a policy.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct Limits {
+    /// Quotas and rules, a TOML file
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Bytes that the session's segments may have together
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_bytes: Option<u64>,
+    /// Segments that the session may have
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub max_segments: Option<u64>,
+    /// Bytes that a segment may have
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_segment_size: Option<u64>,
+    /// Attaches that the session may have
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub max_attaches: Option<u64>,
+    /// Refuse segments that others can read or write (0006 in the mode)
+    #[arg(long)]
+    pub forbid_world_access: bool,
+    /// Deny nothing, only note what would be denied
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Print the calls that a session recorded
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Prints the calls that a session recorded, a line each. The exit status is 1 if its journal is damaged: what can be read \
+                  is printed all the same.",
+    after_help = "Examples:
+  shmgate log /tmp/s
+  shmgate log --json /tmp/s | jq 'select(.verdict == \"denied\")'
+  shmgate log --follow --time /tmp/s"
+)]
+pub struct LogOptions {
+    /// The session's directory, as given to shmgate run --session
+    #[arg(value_hint = clap::ValueHint::DirPath)]
+    pub session: PathBuf,
+    /// Print JSON lines
+    #[arg(long)]
+    pub json: bool,
+    /// Go on as calls come, until no process of the session is left
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Put the time (UTC) before each line; JSON lines have it anyway
+    #[arg(short, long)]
+    pub time: bool,
+}
+
+fn parse_size(text: &str) -> Result<u64, SizeError> {
+    size::parse(text)
+}
+
+fn parse_count(text: &str) -> Result<u64, &'static str> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits).ok_or("not a count: write a whole number, 0 or more")
+}
+
+/// The definitions, for what is generated from them.
+pub fn definitions() -> clap::Command {
+    Cli::command()
+}
+
+/// Reads the command line.
+pub fn parse() -> Result<Command, Failure> {
+    Cli::try_parse().map(|cli| cli.command).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = error.print();
+            Failure::new(0, "")
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            Failure::new(USAGE, "")
+        }
+        _ => Failure::usage(condense(&error.to_string())),
+    })
+}
+
+/// clap's message of several paragraphs as one line: what is wrong, its tips, and where the help is.
+fn condense(message: &str) -> String {
+    let mut paragraphs = message.split("\n\n");
+    let wrong = paragraphs.next().unwrap_or_default();
+    let mut line = wrong.strip_prefix("error: ").unwrap_or(wrong).lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let mut help = String::new();
+    for paragraph in paragraphs {
+        if let Some(usage) = paragraph.strip_prefix("Usage: ") {
+            // The words before the first option or argument are the subcommand.
+            let words = usage.split_whitespace().take_while(|word| word.starts_with(|first: char| first.is_ascii_lowercase()));
+            help = format!("; see {} --help", words.collect::<Vec<_>>().join(" "));
+        }
+        for tip in paragraph.lines().filter_map(|part| part.trim().strip_prefix("tip: ")) {
+            line.push_str("; ");
+            line.push_str(tip);
+        }
+    }
+    line + &help
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(args: &[&str]) -> String {
+        condense(&Cli::try_parse_from(args).expect_err("must be refused").to_string())
+    }
+
+    #[test]
+    fn the_definitions_hold_together() {
+        definitions().debug_assert();
+    }
+
+    #[test]
+    fn errors_are_a_line_with_what_to_do() {
+        for (args, parts) in [
+            (&["shmgate", "run", "--frob", "--", "true"][..], &["unexpected argument '--frob'", "see shmgate run --help"][..]),
+            (&["shmgate", "run", "--max-bytes", "12Q", "true"], &["invalid value '12Q'", "--max-bytes", "not a size", "MiB"]),
+            (&["shmgate", "run", "--max-segments", "-1", "true"], &["-1"]),
+            (&["shmgate", "run", "--max-segments", "+1", "true"], &["not a count"]),
+            (&["shmgate", "run", "--quiet"], &["COMMAND", "see shmgate run --help"]),
+            (&["shmgate", "polcy"], &["unrecognized subcommand 'polcy'", "'policy'", "see shmgate --help"]),
+            (&["shmgate", "log"], &["SESSION", "see shmgate log --help"]),
+            (&["shmgate", "completions", "tcsh"], &["tcsh", "bash", "elvish", "fish", "powershell", "zsh"]),
+        ] {
+            let message = error(args);
+            assert!(!message.contains('\n'), "{message}");
+            for part in parts {
+                assert!(message.contains(part), "{part} in: {message}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_follows_the_command_is_the_commands() {
+        for args in [&["shmgate", "run", "-q", "--", "ls", "-q", "--help"][..], &["shmgate", "run", "-q", "ls", "-q", "--help"]] {
+            let Command::Run(options) = Cli::try_parse_from(args).unwrap().command else { panic!() };
+            assert_eq!(options.command, ["ls", "-q", "--help"]);
+        }
+        let Command::Run(options) = Cli::try_parse_from(["shmgate", "run", "--", "--odd", "--"]).unwrap().command else { panic!() };
+        assert_eq!(options.command, ["--odd", "--"]);
+    }
+}

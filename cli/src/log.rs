@@ -1,0 +1,97 @@
+//! `shmgate log`: a session's journal as lines.
+
+use std::io::{self, BufWriter, StdoutLock, Write};
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use shmgate_core::errno::Errno;
+use shmgate_core::journal::{OpenError, Reader, Timeline};
+use shmgate_core::policy::Policy;
+use shmgate_core::session::{Session, c_path};
+use shmgate_core::text::json::{Json, Utc};
+
+use crate::args::LogOptions;
+use crate::failure::{DAMAGED, Failure, written};
+use crate::sessions;
+
+/// How often a follower looks for new records.
+const POLL: Duration = Duration::from_millis(50);
+/// How often it asks whether anybody is left, which means to look through /proc.
+const ALIVE: Duration = Duration::from_millis(250);
+
+/// Prints the records; returns the exit status.
+pub fn log(options: &LogOptions) -> Result<u8, Failure> {
+    let session = Session::open(&options.session).map_err(Failure::usage)?;
+    let path = session.dir().join("journal");
+    // A policy that can't be read costs the rules' names, and is said after the records.
+    let (policy, policy_fault) = match session.policy() {
+        Ok(policy) => (policy, None),
+        Err(error) => (None, Some(error)),
+    };
+    let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let mut printer = Printer { timeline: Timeline::new(open(&path)?), policy, options, out, records: 0 };
+    written(if options.follow { printer.follow(&session) } else { printer.print() })?;
+
+    let Printer { timeline, records, .. } = printer;
+    let damaged = timeline.damaged().min().map(|offset| ("damaged", offset));
+    let cut = || timeline.reader().is_cut().then(|| ("cut off", std::fs::metadata(&path).map_or(0, |meta| meta.len())));
+    if let Some((what, offset)) = damaged.or_else(cut) {
+        let message = format!("journal {}: {what} at offset {offset}, {records} records readable and printed", path.display());
+        return Err(Failure::new(DAMAGED, message));
+    }
+    policy_fault.map_or(Ok(0), |error| Err(Failure::new(DAMAGED, error)))
+}
+
+fn open(path: &Path) -> Result<Reader, Failure> {
+    Reader::open(&c_path(path.as_os_str())).map_err(|error| match error {
+        OpenError::Errno(Errno::ENOENT) => Failure::usage(format!("{}: {error}; is this a session's directory?", path.display())),
+        OpenError::Errno(_) => Failure::usage(format!("{}: {error}", path.display())),
+        OpenError::NotAJournal | OpenError::Version(_) => Failure::new(DAMAGED, format!("journal {}: {error}", path.display())),
+    })
+}
+
+/// Turns records into lines.
+struct Printer<'a> {
+    timeline: Timeline,
+    policy: Option<Policy>,
+    options: &'a LogOptions,
+    out: BufWriter<StdoutLock<'static>>,
+    /// Calls printed.
+    records: u64,
+}
+
+impl Printer<'_> {
+    /// Prints what has come since the last time.
+    fn print(&mut self) -> io::Result<()> {
+        for slot in self.timeline.poll() {
+            let Some(event) = self.timeline.event(slot, self.policy.as_ref()) else { continue };
+            self.records += 1;
+            if self.options.json {
+                writeln!(self.out, "{}", Json(event))?;
+                continue;
+            }
+            if self.options.time {
+                write!(self.out, "{} ", Utc(event.time_ns))?;
+            }
+            writeln!(self.out, "{event}")?;
+        }
+        self.out.flush()
+    }
+
+    /// Prints records as they come, until nobody is left in the session.
+    fn follow(&mut self, session: &Session) -> io::Result<()> {
+        let mut asked: Option<Instant> = None;
+        loop {
+            self.print()?;
+            if asked.is_none_or(|at| at.elapsed() >= ALIVE) {
+                if !sessions::is_in_use(session) {
+                    // What they did last may have come since.
+                    return self.print();
+                }
+                asked = Some(Instant::now());
+            }
+            sleep(POLL);
+        }
+    }
+}

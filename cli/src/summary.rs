@@ -1,0 +1,91 @@
+//! What `run` says at the end: denials, lost records, segments left behind.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use shmgate_core::backend::kernel::{Functions, Kernel};
+use shmgate_core::call::Verdict;
+use shmgate_core::errno::Errno;
+use shmgate_core::journal::Item;
+use shmgate_core::ledger::Segment;
+use shmgate_core::names::Key;
+use shmgate_core::session::{Parts, Session};
+
+use crate::failure::say;
+use crate::system;
+
+const KERNEL: Kernel = Kernel(Functions::SYSTEM_CALLS);
+
+/// What the journal counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    denied: u64,
+    /// What a dry run would have denied.
+    noted: u64,
+    lost: u64,
+}
+
+impl Counts {
+    /// Of a session as it is now. Reads the journal: 20 ms for a million calls.
+    pub fn of(session: &Session) -> Counts {
+        let mut counts = Counts::default();
+        let Ok(mut reader) = session.reader() else { return counts };
+        for slot in 0..reader.slots() {
+            if let Item::Call(record) = reader.item(slot) {
+                match record.outcome.verdict {
+                    Verdict::Denied(_) => counts.denied += 1,
+                    Verdict::WouldDeny(_) => counts.noted += 1,
+                    _ => {}
+                }
+            }
+        }
+        counts.lost = reader.header().lost.load(Relaxed);
+        counts
+    }
+
+    fn since(self, before: Counts) -> Counts {
+        Counts {
+            denied: self.denied.saturating_sub(before.denied),
+            noted: self.noted.saturating_sub(before.noted),
+            lost: self.lost.saturating_sub(before.lost),
+        }
+    }
+}
+
+/// Says what there is to say, a line each. `before` is what a session had counted that the run joined.
+pub fn print(session: &Session, before: Counts, how_to_see: &str) {
+    let Parts { journal, ledger, .. } = match session.parts() {
+        Ok(parts) => parts,
+        Err(error) => return say(error),
+    };
+    let counts = Counts::of(session).since(before);
+    if counts.denied > 0 {
+        say(format!("{} denied; {how_to_see}", calls_were(counts.denied)));
+    }
+    if counts.noted > 0 {
+        let calls = if counts.noted == 1 { "call" } else { "calls" };
+        say(format!("{} {calls} would have been denied (dry run); {how_to_see}", counts.noted));
+    }
+    if counts.lost > 0 {
+        let why = Errno(journal.header().lost_errno.load(Relaxed) as i32).text();
+        say(format!("{} not recorded ({why}); make room in {}", calls_were(counts.lost), session.dir().display()));
+    }
+    for segment in ledger.segments(&KERNEL) {
+        left_behind(&segment);
+    }
+}
+
+fn calls_were(count: u64) -> String {
+    if count == 1 { "1 call was".to_owned() } else { format!("{count} calls were") }
+}
+
+fn left_behind(segment: &Segment) {
+    let seen = system::segment(segment.shmid);
+    // It goes with its last attach.
+    if seen.is_some_and(|seen| seen.is_removed) {
+        return;
+    }
+    // The segment's mode may forbid a look.
+    let attached = seen.map_or("?".to_owned(), |seen| seen.nattch.to_string());
+    let (id, key, size) = (segment.shmid, Key(segment.key), segment.size);
+    say(format!("left behind: shmid {id}, key {key}, {size} bytes, {attached} attached; remove it with: ipcrm -m {id}"));
+}

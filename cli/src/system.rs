@@ -1,0 +1,73 @@
+//! The system calls that neither std nor the engine has, as safe functions.
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+fn c_path(path: &Path) -> Option<CString> {
+    CString::new(path.as_os_str().as_bytes()).ok()
+}
+
+/// The user and group ids of this process.
+#[derive(Clone, Copy, Debug)]
+pub struct Ids {
+    pub uid: u32,
+    pub gid: u32,
+    pub euid: u32,
+    pub egid: u32,
+}
+
+/// The caller's ids.
+pub fn ids() -> Ids {
+    // SAFETY: these always succeed.
+    unsafe { Ids { uid: libc::getuid(), gid: libc::getgid(), euid: libc::geteuid(), egid: libc::getegid() } }
+}
+
+/// True if the caller may execute `path`.
+pub fn may_execute(path: &Path) -> bool {
+    // SAFETY: the path is NUL-terminated.
+    c_path(path).is_some_and(|path| unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::X_OK, libc::AT_EACCESS) == 0 })
+}
+
+/// True if executing `path` can give rights at all: neither its mount nor this process forbids that.
+pub fn gives_rights(path: &Path) -> bool {
+    let mut stat = MaybeUninit::<libc::statvfs>::zeroed();
+    let Some(path) = c_path(path) else { return true };
+    // SAFETY: the path is NUL-terminated and `stat` has room for the answer; this prctl takes no pointer.
+    let (failed, no_new_rights) =
+        unsafe { (libc::statvfs(path.as_ptr(), stat.as_mut_ptr()), libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)) };
+    // SAFETY: statvfs is plain data, zeroed or filled.
+    let nosuid = failed == 0 && unsafe { stat.assume_init() }.f_flag & libc::ST_NOSUID != 0;
+    !nosuid && no_new_rights != 1
+}
+
+/// True if the file has capabilities to give.
+pub fn has_capabilities(path: &Path) -> bool {
+    let name = c"security.capability";
+    // SAFETY: both strings are NUL-terminated; with length 0 only the size is asked for.
+    c_path(path).is_some_and(|path| unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), std::ptr::null_mut(), 0) > 0 })
+}
+
+/// What a segment's shmid_ds says of interest here.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment {
+    pub nattch: u64,
+    /// Gone with its last attach.
+    pub is_removed: bool,
+}
+
+/// Looks at a segment; `None` if the caller may not, or if it is gone. The system call, not libc's function, which may be gated itself.
+pub fn segment(shmid: i32) -> Option<Segment> {
+    /// `SHM_DEST`, which the libc crate has not.
+    const REMOVED: u32 = 0o1000;
+    let mut stat = MaybeUninit::<libc::shmid_ds>::zeroed();
+    // SAFETY: `stat` has room for the answer.
+    if unsafe { libc::syscall(libc::SYS_shmctl, shmid, libc::IPC_STAT, stat.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: shmid_ds is plain data, and filled.
+    let stat = unsafe { stat.assume_init() };
+    Some(Segment { nattch: stat.shm_nattch, is_removed: u32::from(stat.shm_perm.mode) & REMOVED != 0 })
+}

@@ -1,0 +1,118 @@
+//! What the command's tests share.
+#![allow(dead_code)]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use shmgate_testkit::process::readable;
+use shmgate_testkit::{Outcome, Run, Status, command};
+
+/// The command with these arguments, in a fresh IPC namespace.
+pub fn shmgate<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Run {
+    Run::new(command()).args(arguments)
+}
+
+/// `shmgate run -- ARGUMENTS`.
+pub fn run<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Run {
+    shmgate(["run", "--"]).args(arguments)
+}
+
+/// A place for a test's files.
+pub fn place() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("shmgate-cli-").tempdir().expect("temporary directory")
+}
+
+/// Fails unless the command ended with `status` and one line on stderr that has all `parts`.
+#[track_caller]
+pub fn refused(outcome: &Outcome, status: i32, parts: &[&str]) {
+    assert_eq!(outcome.status, Status::Exited(status), "{outcome}");
+    assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
+    assert!(outcome.stderr.starts_with("shmgate: "), "{outcome}");
+    for part in parts {
+        assert!(outcome.stderr.contains(part), "{part} is missing\n{outcome}");
+    }
+}
+
+/// A file with this mode.
+pub fn write(path: &Path, text: &str, mode: u32) {
+    fs::write(path, text).expect("file");
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("mode");
+}
+
+/// Compiles `tests/programs/NAME.c` of this crate with further arguments.
+pub fn compile(name: &str, to: &Path, arguments: &[&str]) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/programs/{name}.c"));
+    let program = to.join(name);
+    let done = Command::new("gcc").arg("-o").arg(&program).arg(source).args(arguments).output().expect("gcc runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    program
+}
+
+/// Lines as they come, each before a deadline.
+pub struct Lines<R> {
+    from: R,
+    deadline: Instant,
+    unread: Vec<u8>,
+}
+
+impl<R: Read + AsRawFd> Lines<R> {
+    pub fn of(from: R, deadline: Instant) -> Lines<R> {
+        Lines { from, deadline, unread: Vec::new() }
+    }
+
+    /// The next line, without its end; `None` at the end.
+    #[track_caller]
+    pub fn next(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.unread.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.unread.drain(..=end).collect();
+                return Some(String::from_utf8_lossy(&line[..end]).trim_end_matches('\r').to_owned());
+            }
+            assert!(readable(self.from.as_raw_fd(), self.deadline), "no line in time: {}", String::from_utf8_lossy(&self.unread));
+            let mut bytes = [0; 4096];
+            match self.from.read(&mut bytes) {
+                Ok(0) | Err(_) => return None,
+                Ok(count) => self.unread.extend_from_slice(&bytes[..count]),
+            }
+        }
+    }
+
+    /// Reads on to a line with `part` in it, and returns what stands before.
+    #[track_caller]
+    pub fn until(&mut self, part: &str) -> Vec<String> {
+        let mut before = Vec::new();
+        loop {
+            match self.next() {
+                None => panic!("the end came before {part:?}, after {before:?}"),
+                Some(line) if line.contains(part) => return before,
+                Some(line) => before.push(line),
+            }
+        }
+    }
+}
+
+/// Waits until a process that is not ours to wait for has ended; its parent may be slow to look.
+#[track_caller]
+pub fn until_ended(pid: i32, deadline: Instant) {
+    let state = || fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.rsplit_once(") ")?.1.chars().next();
+    while !matches!(state(), None | Some('Z' | 'X')) {
+        assert!(Instant::now() < deadline, "process {pid} does not end");
+        std::thread::yield_now();
+    }
+}
+
+/// Waits until a process is in this state, as /proc has it.
+#[track_caller]
+pub fn until_state(pid: i32, state: char, deadline: Instant) {
+    let now = || fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.rsplit_once(") ")?.1.chars().next();
+    while now() != Some(state) {
+        assert!(Instant::now() < deadline, "process {pid} is {:?}, not {state}", now());
+        std::thread::yield_now();
+    }
+}

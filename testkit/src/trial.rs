@@ -1,0 +1,52 @@
+//! Tests by name. Those that need what is not there (root, a namespace) are skipped by name and counted.
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+use crate::Namespace;
+
+/// A test for any user.
+pub fn trial(name: impl Into<String>, body: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        body();
+        Ok(())
+    })
+}
+
+/// A test that only root can do: ignored, and counted as that, for others.
+pub fn as_root(name: impl Into<String>, body: impl FnOnce() + Send + 'static) -> Trial {
+    trial(format!("{} (needs root)", name.into()), body).with_ignored_flag(!is_root())
+}
+
+/// Whether these tests are run by root.
+pub fn is_root() -> bool {
+    // SAFETY: geteuid always succeeds.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// A test that must not run in the machine's own IPC namespace: ignored, and counted as that, where there is no other.
+pub fn isolated(name: impl Into<String>, body: impl FnOnce() + Send + 'static) -> Trial {
+    trial(format!("{} (needs an IPC namespace)", name.into()), body).with_ignored_flag(!Namespace::available())
+}
+
+/// Tests from functions of the same names.
+#[macro_export]
+macro_rules! trials {
+    ($($name:ident),* $(,)?) => { vec![$($crate::trial::trial(stringify!($name), $name)),*] };
+}
+
+/// The same for those that need root.
+#[macro_export]
+macro_rules! root_trials {
+    ($($name:ident),* $(,)?) => { vec![$($crate::trial::as_root(stringify!($name), $name)),*] };
+}
+
+/// Runs them as `cargo test` expects it: one after the other where they have to share the machine's IPC namespace.
+pub fn run_trials(trials: Vec<Trial>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    if !Namespace::available() {
+        arguments.test_threads = Some(1);
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

@@ -1,0 +1,51 @@
+#!/bin/sh
+# The Debian packages that tests/apps runs: root gets the missing ones installed, anybody else is told their names.
+# An application whose package is missing is then skipped by name for an ordinary user, and a failure for root.
+set -eu
+
+packages="strace postgresql xvfb x11-apps python3-sysv-ipc perl php-cli stress-ng util-linux"
+policy=/usr/sbin/policy-rc.d
+cluster=/etc/postgresql-common/createcluster.conf
+
+missing=
+for package in $packages; do
+    status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$status" = installed ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" -ne 0 ]; then
+    echo "packages missing, their applications are skipped; as root: apt-get install$missing" >&2
+    exit 0
+fi
+
+restore() {
+    [ -z "${our_policy:-}" ] || rm -f "$policy"
+    [ ! -e "$cluster.before-shmgate" ] || mv "$cluster.before-shmgate" "$cluster"
+}
+trap restore EXIT
+trap 'exit 1' HUP INT TERM
+
+install() {
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+}
+
+# No package may start a service. policy-rc.d is Debian's way to say so; one that is there already is the
+# administrator's, and stays.
+if [ ! -e "$policy" ]; then
+    our_policy=yes
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+fi
+
+apt-get update -qq
+case $missing in
+*postgresql*)
+    # The server's package would make a cluster, and have it started at the next boot; the tests make their own.
+    install postgresql-common
+    cp -p "$cluster" "$cluster.before-shmgate"
+    echo "create_main_cluster = false" >>"$cluster"
+    ;;
+esac
+# shellcheck disable=SC2086 # a list of words
+install $missing

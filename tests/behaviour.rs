@@ -1,0 +1,139 @@
+//! Behaviour: each program of `tests/programs/behaviour` says the same natively and through the gate.
+//!
+//! The bare kernel is the judge. A program prints a trace without ids, addresses and times; the trace and the
+//! exit status must be equal in every configuration, nothing may stand on stderr, and where something watches,
+//! it must have seen calls.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use libtest_mimic::Trial;
+use shmgate_testkit::compile::{program, programs_in};
+use shmgate_testkit::trial::{as_root, is_root, isolated, trial};
+use shmgate_testkit::{Namespace, Outcome, Run, Session, run_trials};
+use tempfile::TempDir;
+
+/// Quotas that no program here reaches: they must not be felt.
+const LARGE: &str = r#"
+[quota.segment]
+size = "1024T"
+[quota.process]
+bytes = "4096T"
+segments = 100000
+attaches = 100000
+[quota.session]
+bytes = "4096T"
+segments = 100000
+attaches = 100000
+"#;
+
+/// Programs whose traces are worth something only with several uids.
+const ROOT: [&str; 2] = ["permissions", "dropped_privileges"];
+
+/// Programs that root lets change the system's limits: those of a namespace of their own, not the machine's.
+const LIMITS: [&str; 2] = ["rmid_forced", "get_system_limits"];
+
+/// A way of running a program, and comparing.
+type Body = fn(&str);
+
+const CONFIGURATIONS: [(&str, Body); 5] = [
+    ("nothing set", nothing_set),
+    ("text log", text_log),
+    ("journal", journal),
+    ("quotas and log", quotas_and_log),
+    ("shmgate run", command),
+];
+
+fn main() -> ExitCode {
+    let mut trials: Vec<Trial> = Vec::new();
+    for name in programs_in("behaviour") {
+        let short = name.trim_start_matches("behaviour/").to_owned();
+        for (configuration, body) in CONFIGURATIONS {
+            let title = format!("{short}: {configuration}");
+            let name = name.clone();
+            let body = move || body(&name);
+            trials.push(match short.as_str() {
+                name if ROOT.contains(&name) => as_root(title, body),
+                name if LIMITS.contains(&name) => as_root(title, body).with_ignored_flag(!is_root() || !Namespace::available()),
+                // Its indices are those of an empty namespace.
+                "ctl_info" => isolated(title, body),
+                _ => trial(title, body),
+            });
+        }
+    }
+    run_trials(trials)
+}
+
+fn nothing_set(name: &str) {
+    same(name, Run::new(program(name)).gated().output());
+}
+
+fn text_log(name: &str) {
+    let (_place, log) = open_log();
+    same(name, Run::new(program(name)).gated().env("SHMGATE_LOG", &log).output());
+    plausible(name, fs::read_to_string(&log).expect("log").lines().count());
+}
+
+/// A log that is open to all, so that a program that drops its rights can go on writing it.
+fn open_log() -> (TempDir, PathBuf) {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let log = place.path().join("log");
+    File::create(&log).expect("log");
+    for (path, mode) in [(place.path(), 0o711), (log.as_path(), 0o666)] {
+        fs::set_permissions(path, Permissions::from_mode(mode)).expect("chmod");
+    }
+    (place, log)
+}
+
+fn journal(name: &str) {
+    let namespace = Namespace::fresh();
+    let session = Session::watching(&namespace);
+    same(name, Run::new(program(name)).namespace(&namespace).session(&session).output());
+    plausible(name, session.records().len());
+}
+
+fn quotas_and_log(name: &str) {
+    let namespace = Namespace::fresh();
+    let session = Session::with_policy(&namespace, LARGE);
+    let (_place, log) = open_log();
+    let run = Run::new(program(name)).namespace(&namespace).session(&session);
+    same(name, run.env("SHMGATE_LOG", &log).env("SHMGATE_LOG_FORMAT", "json").output());
+    let records = session.records();
+    plausible(name, records.len());
+    let lines = fs::read_to_string(&log).expect("log");
+    assert_eq!(
+        lines.lines().count(),
+        records.len(),
+        "journal and log saw different numbers of calls"
+    );
+    for record in records {
+        assert_eq!(record["verdict"], "allowed", "{record}");
+    }
+}
+
+fn command(name: &str) {
+    let namespace = Namespace::fresh();
+    let session = Session::watching(&namespace);
+    same(name, session.run(&namespace).arg("--").arg(program(name)).output());
+    plausible(name, session.records().len());
+}
+
+#[track_caller]
+fn same(name: &str, gated: Outcome) {
+    let native = Run::new(program(name)).output();
+    assert_eq!(native.stderr, "", "{name} does not work natively");
+    assert_eq!(gated.stderr, "", "{name}: the gate said something");
+    for (number, (native, gated)) in native.stdout.lines().zip(gated.stdout.lines()).enumerate() {
+        assert_eq!(gated, native, "{name}: line {} is the gate's, then the kernel's", number + 1);
+    }
+    assert_eq!(gated.stdout, native.stdout, "{name}: the gate's trace, then the kernel's");
+    assert_eq!(gated.status, native.status, "{name}");
+}
+
+/// Each program makes a few calls at least; those that stop early need root.
+#[track_caller]
+fn plausible(name: &str, calls: usize) {
+    assert!(calls >= 5, "{name}: {calls} calls recorded");
+}

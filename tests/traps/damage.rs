@@ -1,0 +1,151 @@
+//! Sessions that are not ours, linked elsewhere, or damaged under our feet: an error return at worst.
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::os::unix::fs::{FileExt, PermissionsExt, chown, symlink};
+use std::path::Path;
+
+use libtest_mimic::Trial;
+use shmgate_testkit::compile::program;
+use shmgate_testkit::{Agent, Namespace, Outcome, Run, Session, Status, root_trials, trials};
+
+use crate::own_lines;
+
+pub fn trials() -> Vec<Trial> {
+    let mut all = trials![
+        symbolic_link_as_session,
+        session_open_to_others,
+        session_that_is_not_there,
+        damaged_ledger_and_journal_under_a_running_host,
+        journal_that_is_none,
+    ];
+    all.extend(root_trials![session_of_another_user]);
+    all
+}
+
+/// Natively, and with this session directory: first without a policy, then with one.
+fn with(session: &Path, policy: bool) -> Outcome {
+    let run = Run::new(program("traps/each_call")).gated().env("SHMGATE_SESSION", session);
+    if !policy {
+        return run.output();
+    }
+    let file = session.with_file_name("given-policy.toml");
+    fs::write(&file, "forbid-world-access = true\n").expect("policy");
+    run.env("SHMGATE_POLICY", file).output()
+}
+
+/// Without a policy calls pass, with one they are refused; both say why in one line.
+#[track_caller]
+fn passes_or_refuses(session: &Path, why: &str) {
+    let native = Run::new(program("traps/each_call")).output().silent();
+    let passed = with(session, false).success();
+    assert_eq!(passed.stdout, native.stdout);
+    let refused = with(session, true).success();
+    assert!(refused.stdout.contains("IPC_CREAT | 0600): EPERM"), "{refused}");
+    assert!(refused.stdout.ends_with("alive\n"), "{refused}");
+    for outcome in [passed, refused] {
+        let said = own_lines(&outcome.stderr);
+        assert!(
+            said.len() == 1 && said[0].contains(why),
+            "one line about \"{why}\": {outcome}"
+        );
+    }
+}
+
+fn symbolic_link_as_session() {
+    let namespace = Namespace::fresh();
+    let session = Session::watching(&namespace);
+    let link = session.place().join("link");
+    symlink(session.directory(), &link).expect("symbolic link");
+    passes_or_refuses(&link, "symbolic link");
+    assert_eq!(session.records().len(), 0, "it was followed");
+}
+
+fn session_open_to_others() {
+    let namespace = Namespace::fresh();
+    let session = Session::watching(&namespace);
+    fs::set_permissions(session.directory(), Permissions::from_mode(0o777)).expect("chmod");
+    passes_or_refuses(&session.directory(), "open to others");
+}
+
+fn session_that_is_not_there() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    passes_or_refuses(&place.path().join("none"), "no such directory");
+}
+
+fn session_of_another_user() {
+    let namespace = Namespace::fresh();
+    let session = Session::watching(&namespace);
+    chown(session.directory(), Some(65534), Some(65534)).expect("chown");
+    passes_or_refuses(&session.directory(), "belongs to user 65534");
+}
+
+fn journal_that_is_none() {
+    let namespace = Namespace::fresh();
+    let session = Session::watching(&namespace);
+    fs::write(session.directory().join("journal"), vec![7u8; 1 << 16]).expect("write");
+    passes_or_refuses(&session.directory(), "journal");
+}
+
+/// A byte after the other, the same each time.
+fn noise(seed: u64) -> impl FnMut() -> u64 {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state >> 16
+    }
+}
+
+fn damaged_ledger_and_journal_under_a_running_host() {
+    for seed in 0..24 {
+        let namespace = Namespace::fresh();
+        let session = Session::with_policy(&namespace, "[quota.session]\nbytes = \"1M\"\nsegments = 50\nattaches = 50\n");
+        let mut agent = Agent::gated(&namespace, &session);
+        let shmid = agent.number("get 0x5e000080 4096 01600");
+        agent.number(&format!("at {shmid}"));
+        let mut random = noise(seed);
+        for name in ["ledger", "journal"] {
+            let file = OpenOptions::new()
+                .write(true)
+                .open(session.directory().join(name))
+                .expect("open");
+            let length = file.metadata().expect("metadata").len();
+            // All of it, the first page, or scattered bytes: sizes and indices become anything.
+            let (count, reach) = match seed % 3 {
+                0 => (length / 8, length),
+                1 => (512, 4096),
+                _ => (2000, length),
+            };
+            for index in 0..count {
+                let place = if seed % 3 == 2 { random() % reach } else { index * 8 };
+                file.write_all_at(&random().to_ne_bytes(), place.min(length - 8))
+                    .expect("write");
+            }
+        }
+        // Each call has an answer, whichever; the host lives and says nothing but our own lines.
+        for command in [
+            "get 0x5e000081 4096 01600",
+            "get 0 8192 0600",
+            "hold",
+            "child at 0",
+            "release",
+            "counters 1",
+            "at 0",
+            "dt 0",
+        ] {
+            agent.ask(command);
+        }
+        agent.ask(&format!("rm {shmid}"));
+        let stderr = agent.stderr();
+        own_lines(&stderr);
+        assert_eq!(agent.finish(), Status::Exited(0), "seed {seed}");
+        // A newcomer too: refused or not, but alive.
+        let newcomer = Run::new(program("traps/each_call"))
+            .namespace(&namespace)
+            .session(&session)
+            .output()
+            .success();
+        own_lines(&newcomer.stderr);
+    }
+}

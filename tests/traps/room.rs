@@ -1,0 +1,198 @@
+//! No room: full disks, file size limits, closed pipes, little address space. The host must not notice.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::path::Path;
+use std::ptr;
+
+use libtest_mimic::Trial;
+use shmgate_testkit::compile::program;
+use shmgate_testkit::trial::is_root;
+use shmgate_testkit::{Namespace, Run, Session, Status, command, library, root_trials, trials};
+
+use crate::{LARGE, own_lines};
+
+pub fn trials() -> Vec<Trial> {
+    let mut all = trials![
+        full_log_is_said_once,
+        unwritable_log_is_said_once,
+        file_size_limit_does_not_kill_log,
+        file_size_limit_does_not_kill_journal,
+        closed_pipe_does_not_kill,
+        little_address_space,
+    ];
+    // Where root may not have a namespace it may not mount either.
+    let disks = root_trials![full_disk_under_the_log, full_disk_under_the_journal];
+    all.extend(
+        disks
+            .into_iter()
+            .map(|trial| trial.with_ignored_flag(!is_root() || !Namespace::available())),
+    );
+    all
+}
+
+fn full_log_is_said_once() {
+    let run = Run::new(program("traps/each_call"))
+        .gated()
+        .env("SHMGATE_LOG", "/dev/full")
+        .output();
+    assert!(run.stdout.ends_with("alive\n") && run.status == Status::Exited(0), "{run}");
+    assert_eq!(own_lines(&run.stderr).len(), 1, "{run}");
+}
+
+fn unwritable_log_is_said_once() {
+    for log in ["/nonexistent/folder/log", "/dev/null/log", "/proc/self/nothing"] {
+        let run = Run::new(program("traps/each_call")).gated().env("SHMGATE_LOG", log).output();
+        assert!(run.stdout.ends_with("alive\n") && run.status == Status::Exited(0), "{run}");
+        assert_eq!(own_lines(&run.stderr).len(), 1, "{log}: {run}");
+    }
+}
+
+fn file_size_limit_does_not_kill_log() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let limits = || Run::new(program("traps/limits")).arg("200").gated();
+    let log = limits().env("SHMGATE_LOG", place.path().join("log")).output().success();
+    assert_eq!(log.stdout, "bad: 0\n");
+    assert!(own_lines(&log.stderr).len() <= 1, "{log}");
+    let stderr = File::create(place.path().join("stderr")).expect("file");
+    let said = limits().env("SHMGATE_LOG", "stderr").stderr(stderr).output().success();
+    assert_eq!(said.stdout, "bad: 0\n");
+}
+
+fn file_size_limit_does_not_kill_journal() {
+    let namespace = Namespace::fresh();
+    let session = Session::with_policy(&namespace, LARGE);
+    // More calls than fit into what a journal has at the start: it must grow, and may not.
+    let run = Run::new(program("traps/limits"))
+        .arg("200000")
+        .namespace(&namespace)
+        .session(&session)
+        .output()
+        .success();
+    assert_eq!(run.stdout, "bad: 0\n");
+    assert!(own_lines(&run.stderr).len() <= 1, "{run}");
+    // What was lost may be said, by the reader too; it reads to the end.
+    let read = Run::new(command())
+        .arg("log")
+        .arg(session.directory())
+        .arg("--json")
+        .output()
+        .success();
+    assert!(read.stdout.lines().count() > 1000);
+}
+
+fn closed_pipe_does_not_kill() {
+    for format in ["text", "json"] {
+        let mut ends = [0; 2];
+        // SAFETY: the kernel fills the array with two new descriptors, and each gets its one owner.
+        let (reader, writer) = unsafe {
+            assert_eq!(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC), 0);
+            (OwnedFd::from_raw_fd(ends[0]), File::from_raw_fd(ends[1]))
+        };
+        drop(reader);
+        let run = Run::new(program("traps/each_call"))
+            .gated()
+            .env("SHMGATE_LOG", "stderr")
+            .env("SHMGATE_LOG_FORMAT", format);
+        let default = || {
+            // SAFETY: a disposition that exec keeps; Rust's runtime has set it to be ignored.
+            unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+            Ok(())
+        };
+        // SAFETY: `default` makes one system call.
+        let run = unsafe { run.prepare(default) }.stderr(writer).output();
+        assert_eq!(run.status, Status::Exited(0), "{run}");
+        assert!(run.stdout.ends_with("alive\n"), "{run}");
+    }
+}
+
+fn little_address_space() {
+    for megabytes in [256u64, 64, 24] {
+        let limit = move || {
+            let limit = libc::rlimit {
+                rlim_cur: megabytes << 20,
+                rlim_max: megabytes << 20,
+            };
+            // SAFETY: one valid struct.
+            if unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) } == 0 {
+                Ok(())
+            } else {
+                Err(io::Error::last_os_error())
+            }
+        };
+        let namespace = Namespace::fresh();
+        let session = Session::watching(&namespace);
+        let native = Run::new(program("traps/each_call")).output().silent();
+        let run = Run::new(program("traps/each_call")).namespace(&namespace).session(&session);
+        // SAFETY: `limit` makes one system call.
+        let run = unsafe { run.prepare(limit) }.output().success();
+        assert_eq!(run.stdout, native.stdout, "{megabytes} MB");
+        let said = own_lines(&run.stderr).len();
+        let recorded = session.records().len();
+        assert!(
+            recorded == 5 || said == 1,
+            "{megabytes} MB: {recorded} records, and nobody was told why"
+        );
+    }
+}
+
+/// A small file system of its own at `place`, seen by the process alone. Only system calls: it runs after fork.
+fn tiny_disk(place: &Path, options: &'static std::ffi::CStr) -> impl FnMut() -> io::Result<()> + use<> {
+    let place = std::ffi::CString::new(place.to_str().expect("UTF-8")).expect("no NUL");
+    move || {
+        // SAFETY: NUL-terminated strings that live as long as the closure.
+        let done = unsafe {
+            libc::unshare(libc::CLONE_NEWNS) == 0
+                && libc::mount(
+                    ptr::null(),
+                    c"/".as_ptr(),
+                    ptr::null(),
+                    libc::MS_REC | libc::MS_PRIVATE,
+                    ptr::null(),
+                ) == 0
+                && libc::mount(
+                    c"tiny".as_ptr(),
+                    place.as_ptr(),
+                    c"tmpfs".as_ptr(),
+                    0,
+                    options.as_ptr().cast(),
+                ) == 0
+        };
+        if done { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+fn full_disk_under_the_log() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let many = Run::new(program("hammer"))
+        .args(["1", "3000", "0"])
+        .gated()
+        .env("SHMGATE_LOG", place.path().join("log"));
+    // SAFETY: `tiny_disk` makes system calls only.
+    let outcome = unsafe { many.prepare(tiny_disk(place.path(), c"size=64k")) }
+        .output()
+        .success();
+    assert!(outcome.stdout.ends_with(" 3000 ended\n"), "{outcome}");
+    let said = own_lines(&outcome.stderr);
+    assert!(
+        (1..=2).contains(&said.len()),
+        "once in each of the two processes at most: {outcome}"
+    );
+}
+
+fn full_disk_under_the_journal() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let session = place.path().join("session");
+    let run = Run::new(command())
+        .env("SHMGATE_LIB", library())
+        .args(["run", "-q", "--session"])
+        .arg(&session);
+    let run = run.arg("--").arg(program("hammer")).args(["4", "100000", "0"]);
+    // Room for a session's start and not for 400,000 records.
+    // SAFETY: `tiny_disk` makes system calls only.
+    let outcome = unsafe { run.prepare(tiny_disk(place.path(), c"size=8m")) }.output();
+    assert_eq!(outcome.status, Status::Exited(0), "{outcome}");
+    assert_eq!(outcome.stdout.matches(" 100000 ended\n").count(), 4, "{outcome}");
+    own_lines(&outcome.stderr);
+}
