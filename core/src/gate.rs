@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::errno::Errno;
 use crate::identity::Identity;
 use crate::journal::Journal;
-use crate::journal::record::Record;
+use crate::journal::record::{self, Owner, Record};
 use crate::ledger::{self, Ledger};
 use crate::log::{Format, Log, Target};
 use crate::policy::rule::{Action, Caller, new_mode};
@@ -254,11 +254,14 @@ impl<B: Backend> Gate<B> {
                     // SAFETY: by the caller's promise.
                     return unsafe { self.backend.shmat(shmid, addr, flags) };
                 };
-                let (attaching, denial) = ledger.reserve_attach(&self.identity, &self.policy).map_err(|denial| refuse(verdict, denial))?;
+                let me = self.identity.me();
+                let (attaching, denial) = ledger.reserve_attach(&self.identity, me, &self.policy).map_err(|denial| refuse(verdict, denial))?;
                 note_dry_run(verdict, denial);
                 // SAFETY: by the caller's promise.
                 let result = unsafe { self.backend.shmat(shmid, addr, flags) };
-                ledger.settle(&self.identity, attaching, result.is_ok());
+                if let Some(attaching) = attaching {
+                    ledger.settle(me, attaching, result.is_ok());
+                }
                 result
             }),
             Call::Shmdt { addr } => self.ruled(call, false, |_, _| {
@@ -337,9 +340,11 @@ impl<B: Backend> Gate<B> {
             .map_err(|denial| refuse(verdict, denial))?;
         note_dry_run(verdict, denial);
         let result = self.backend.shmget(key, size, flags);
-        match result {
-            Ok(shmid) => ledger.commit(reservation, shmid as i32),
-            Err(_) => ledger.cancel(reservation),
+        if let Some(reservation) = reservation {
+            match result {
+                Ok(shmid) => ledger.commit(reservation, shmid as i32),
+                Err(_) => ledger.cancel(reservation),
+            }
         }
         result
     }
@@ -388,8 +393,9 @@ impl<B: Backend> Gate<B> {
                 Action::Log => verdict = Verdict::Logged { rule },
                 Action::Mask(bits) => {
                     if new_mode(call, creates).is_some_and(|mode| mode & bits != 0) {
-                        mask = bits;
-                        verdict = Verdict::Masked { rule };
+                        // A dry run changes nothing.
+                        (mask, verdict) =
+                            if self.policy.dry_run { (0, Verdict::Logged { rule }) } else { (bits, Verdict::Masked { rule }) };
                     }
                 }
                 Action::Deny(errno) => {
@@ -419,13 +425,16 @@ impl<B: Backend> Gate<B> {
                 me.count_denial();
             }
         }
-        let (pid, tid, uid) = (self.identity.pid(), me.tid(), self.identity.uid());
-        let record = Record { ticks: start, duration, pid, tid, uid, call, backend: self.backend.number(), outcome };
+        let backend = self.backend.number();
+        let owner = Owner { pid: self.identity.pid(), tid: me.tid(), uid: self.identity.uid() };
+        let Owner { pid, tid, uid } = owner;
+        let full = || Record { ticks: start, duration, pid, tid, uid, call, backend, outcome };
         if let Some(journal) = &self.journal {
-            journal.append(&record, &self.identity, me);
+            let compact = record::compact(start, duration, backend, &call, &outcome);
+            journal.append((&self.identity, me, owner), compact, full);
         }
         if self.log.is_on() {
-            self.write_line(&record);
+            self.write_line(&full());
         }
         outcome
     }
@@ -436,6 +445,7 @@ impl<B: Backend> Gate<B> {
     }
 
     #[cold]
+    #[inline(never)]
     fn write_line(&self, record: &Record<'_>) {
         use core::fmt::Write;
         let (time_ns, duration_ns) = match &self.journal {

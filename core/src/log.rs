@@ -5,14 +5,14 @@
 //! its files. Lines that can't be written are counted, and said once. No lock, no allocation on the way of a line.
 
 use core::ffi::CStr;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, Ordering};
 use std::ffi::CString;
 
-use crate::errno::Errno;
-use crate::sys::{self, File};
+use once_cell::race::OnceBox;
 
-/// Where standard error's copy is put: high, but below what select() and small limits can take.
-const PARKED: i32 = 1000;
+use crate::errno::Errno;
+use crate::map::Mapping;
+use crate::sys::{self, File, Parked};
 
 /// Text or JSON lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,21 +38,26 @@ pub enum Target {
 pub struct Log {
     target: AtomicPtr<Target>,
     stderr: Stderr,
-    /// Lines that could not be written.
-    lost: AtomicU64,
-    said: AtomicBool,
+    /// A word that forked children share: lines that could not be written. The first is said.
+    lost: OnceBox<Mapping>,
 }
 
 impl Log {
     /// A log that is off.
     pub fn new() -> Log {
-        Log { target: AtomicPtr::default(), stderr: Stderr::now(), lost: AtomicU64::new(0), said: AtomicBool::new(false) }
+        Log { target: AtomicPtr::default(), stderr: Stderr::now(), lost: OnceBox::new() }
     }
 
     /// Sends lines to `target` from now on, or nowhere. The target before is never freed: another thread may be writing to it.
     pub fn set(&self, target: Option<Target>) {
         if matches!(target, Some(Target::Stderr)) {
             self.stderr.park();
+        }
+        if target.is_some()
+            && self.lost.get().is_none()
+            && let Ok(lost) = Mapping::shared_memory(8)
+        {
+            let _ = self.lost.set(Box::new(lost));
         }
         let new = target.map_or(core::ptr::null_mut(), |target| Box::into_raw(Box::new(target)));
         self.target.store(new, Ordering::Release);
@@ -64,11 +69,6 @@ impl Log {
         !self.target.load(Ordering::Relaxed).is_null()
     }
 
-    /// Lines that could not be written so far.
-    pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
-    }
-
     /// Writes a whole line.
     pub fn write(&self, line: &[u8]) {
         // SAFETY: targets are never freed.
@@ -78,8 +78,8 @@ impl Log {
             Some(Target::File(path)) => append(path, line),
         };
         let Err(errno) = written else { return };
-        self.lost.fetch_add(1, Ordering::Relaxed);
-        if !self.said.swap(true, Ordering::Relaxed) {
+        let before = self.lost.get().map_or(0, |lost| lost.words()[0].fetch_add(1, Ordering::Relaxed));
+        if before == 0 {
             use core::fmt::Write;
             let mut text = super::text::Line::<256>::new();
             let _ = write!(text, "the log can't be written ({}); the program goes on, calls are counted but not logged", errno.text());
@@ -125,40 +125,31 @@ struct Stderr {
     /// Device and inode of what descriptor 2 led to.
     identity: Option<(u64, u64)>,
     /// A copy of the descriptor, made only if lines are to go there.
-    parked: AtomicI32,
+    parked: OnceBox<Parked>,
 }
 
 impl Stderr {
     fn now() -> Stderr {
         let identity = sys::stat_fd(2).ok().map(|stat| (stat.st_dev, stat.st_ino));
-        Stderr { identity, parked: AtomicI32::new(-1) }
+        Stderr { identity, parked: OnceBox::new() }
     }
 
     fn park(&self) {
-        if self.is_ours(2)
-            && self.parked.load(Ordering::Relaxed) < 0
-            && let Ok(file) = File::duplicate(2, PARKED)
-        {
-            self.parked.store(file.into_fd(), Ordering::Relaxed);
+        if self.is_unchanged() && self.parked.get().is_none() {
+            // Without a high number descriptor 2 itself has to do; if another thread was first, its copy does.
+            if let Ok(parked) = Parked::copy_of(2) {
+                let _ = self.parked.set(Box::new(parked));
+            }
         }
     }
 
-    fn is_ours(&self, fd: i32) -> bool {
-        fd >= 0 && sys::stat_fd(fd).is_ok_and(|stat| Some((stat.st_dev, stat.st_ino)) == self.identity)
+    /// True if descriptor 2 still leads to where it did.
+    fn is_unchanged(&self) -> bool {
+        sys::stat_fd(2).is_ok_and(|stat| Some((stat.st_dev, stat.st_ino)) == self.identity)
     }
 
     fn write(&self, line: &[u8]) -> Result<(), Errno> {
-        let ours = [self.parked.load(Ordering::Relaxed), 2].into_iter().find(|&fd| self.is_ours(fd));
+        let ours = self.parked.get().and_then(Parked::get).or_else(|| self.is_unchanged().then_some(2));
         sys::write_once(ours.ok_or(Errno::EBADF)?, line)
-    }
-}
-
-impl Drop for Stderr {
-    fn drop(&mut self) {
-        let parked = *self.parked.get_mut();
-        // A number that the host has taken for itself since is not ours to close.
-        if self.is_ours(parked) {
-            drop(File::from_fd(parked));
-        }
     }
 }

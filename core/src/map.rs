@@ -26,8 +26,16 @@ impl Mapping {
     /// # Errors
     /// mmap's.
     pub fn file(file: &File, offset: u64, len: usize, write: bool) -> Result<Mapping, Errno> {
+        Mapping::descriptor(file.fd(), offset, len, write)
+    }
+
+    /// As [`Mapping::file`], by a descriptor.
+    ///
+    /// # Errors
+    /// mmap's.
+    pub fn descriptor(fd: i32, offset: u64, len: usize, write: bool) -> Result<Mapping, Errno> {
         let protection = if write { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
-        Mapping::map(protection, libc::MAP_SHARED, file.fd(), offset, len)
+        Mapping::map(protection, libc::MAP_SHARED, fd, offset, len)
     }
 
     /// Maps `len` bytes of memory that fork's children share.

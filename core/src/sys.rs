@@ -30,19 +30,14 @@ impl File {
         Ok(file)
     }
 
-    /// Duplicates `fd` to a number not below `lowest`, or below that if there is none.
+    /// Duplicates `fd` to a number not below `lowest`.
     ///
     /// # Errors
     /// fcntl's, such as EBADF when `fd` is not open.
     pub fn duplicate(fd: i32, lowest: i32) -> Result<File, Errno> {
-        for lowest in [lowest, 3] {
-            // SAFETY: makes a new descriptor only.
-            let new = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, lowest) };
-            if new >= 0 {
-                return Ok(File(new));
-            }
-        }
-        Err(Errno::last())
+        // SAFETY: makes a new descriptor only.
+        let new = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, lowest) };
+        if new < 0 { Err(Errno::last()) } else { Ok(File(new)) }
     }
 
     /// Takes over an open descriptor.
@@ -94,6 +89,42 @@ impl Drop for File {
     fn drop(&mut self) {
         // SAFETY: the descriptor is ours and not used again.
         unsafe { libc::close(self.0) };
+    }
+}
+
+/// A descriptor kept at a high number, where hosts seldom look, and believed only while it leads to the file it led to: a host may
+/// close all descriptors and open others under their numbers.
+#[derive(Debug)]
+pub struct Parked {
+    fd: i32,
+    dev: u64,
+    ino: u64,
+}
+
+impl Parked {
+    /// Keeps a copy of `fd`. Without room for a high number there is none.
+    ///
+    /// # Errors
+    /// fstat's and fcntl's.
+    pub fn copy_of(fd: i32) -> Result<Parked, Errno> {
+        let stat = stat_fd(fd)?;
+        // Below what select() can take and most limits allow.
+        let file = [1000, 200, 60].into_iter().find_map(|lowest| File::duplicate(fd, lowest).ok());
+        Ok(Parked { fd: file.ok_or_else(Errno::last)?.into_fd(), dev: stat.st_dev, ino: stat.st_ino })
+    }
+
+    /// The descriptor's number, if it is still ours.
+    pub fn get(&self) -> Option<i32> {
+        let stat = stat_fd(self.fd).ok()?;
+        (stat.st_dev == self.dev && stat.st_ino == self.ino).then_some(self.fd)
+    }
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        if let Some(fd) = self.get() {
+            drop(File::from_fd(fd));
+        }
     }
 }
 
@@ -153,11 +184,11 @@ pub fn allocate(file: &File, len: u64) -> Result<(), Errno> {
     }
 }
 
-/// Appends `len` zero bytes to a file opened with `O_APPEND`. A signal that writing would raise is kept from the host.
+/// Appends `len` zero bytes to the file of a descriptor opened with `O_APPEND`. A signal that writing would raise is kept from the host.
 ///
 /// # Errors
 /// write's: ENOSPC, EFBIG, EDQUOT, …
-pub fn append_zeros(file: &File, mut len: u64) -> Result<(), Errno> {
+pub fn append_zeros(fd: i32, mut len: u64) -> Result<(), Errno> {
     // Atomic only to lie with what is zeroed at the start of the process, instead of in the library's file.
     static ZEROS: [AtomicU8; 64 << 10] = [const { AtomicU8::new(0) }; 64 << 10];
     let _quiet = HeldSignals::hold();
@@ -166,7 +197,7 @@ pub fn append_zeros(file: &File, mut len: u64) -> Result<(), Errno> {
         let piece = libc::iovec { iov_base: ZEROS.as_ptr().cast_mut().cast(), iov_len: piece };
         let count = (len / piece.iov_len as u64).min(4) as i32;
         // SAFETY: the pieces are readable for their lengths, and only read.
-        match unsafe { libc::writev(file.fd(), [piece; 4].as_ptr(), count) } {
+        match unsafe { libc::writev(fd, [piece; 4].as_ptr(), count) } {
             -1 if Errno::last() == Errno::EINTR => {}
             -1 => return Err(Errno::last()),
             0 => return Err(Errno::ENOSPC),
@@ -299,10 +330,37 @@ pub fn yield_now() {
 ///
 /// The bytes are the host's: they are good as long as the host does not change its environment.
 pub fn environment(name: &CStr) -> Option<&'static CStr> {
+    unsafe extern "C" {
+        static environ: *const *const libc::c_char;
+    }
+    // SAFETY: reads a pointer that libc sets at its start.
+    if unsafe { environ }.is_null() {
+        return early_environment(name);
+    }
     // SAFETY: `name` is NUL-terminated.
     let value = unsafe { libc::getenv(name.as_ptr()) };
     // SAFETY: getenv returns NULL or a NUL-terminated string of the environment.
     (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) })
+}
+
+/// Before libc has started (another library is linked with `-z initfirst`, or the program has a preinit function) only the kernel
+/// knows the environment.
+#[cold]
+fn early_environment(name: &CStr) -> Option<&'static CStr> {
+    static ALL: once_cell::race::OnceBox<Vec<u8>> = once_cell::race::OnceBox::new();
+    let all = ALL.get_or_init(|| {
+        let mut bytes = Vec::new();
+        if let Ok(file) = File::open(c"/proc/self/environ", libc::O_RDONLY, 0) {
+            let mut buffer = [0; 1024];
+            while let Ok(piece @ [_, ..]) = file.read(&mut buffer) {
+                bytes.extend_from_slice(piece);
+            }
+        }
+        bytes.push(0);
+        Box::new(bytes)
+    });
+    let mut entries = all.split_inclusive(|&byte| byte == 0);
+    entries.find_map(|entry| CStr::from_bytes_with_nul(entry.strip_prefix(name.to_bytes())?.strip_prefix(b"=")?).ok())
 }
 
 /// True for a program that runs with rights its caller has not (setuid, setgid, capabilities).

@@ -141,43 +141,39 @@ pub fn text_len(words: &Words) -> usize {
     (words[3] >> 8 & 0xffff) as usize
 }
 
-impl<'a> Record<'a> {
-    fn first_word(&self) -> u64 {
-        let (verdict, ..) = verdict_parts(self.outcome.verdict);
-        (self.call.kind() as u64) << 4
-            | u64::from(verdict) << 8
-            | u64::from(self.backend & 0xf) << 12
-            | short_duration(self.duration) << 32
-    }
+fn first_word(call: CallKind, verdict: u8, backend: u8, duration: u64) -> u64 {
+    (call as u64) << 4 | u64::from(verdict) << 8 | u64::from(backend & 0xf) << 12 | short_duration(duration) << 32
+}
 
-    /// The record in one slot, if its numbers are as small as they mostly are.
-    #[inline]
-    pub fn compact(&self) -> Option<Words> {
-        if self.outcome.verdict != Verdict::Allowed {
-            return None;
+/// A call in one slot, if its numbers are as small as they mostly are and nothing stood against it.
+#[inline]
+pub fn compact(ticks: u64, duration: u64, backend: u8, call: &Call<'_>, outcome: &Outcome) -> Option<Words> {
+    if !matches!(outcome.verdict, Verdict::Allowed) {
+        return None;
+    }
+    // A result, or an errno as a negative number.
+    let result = match outcome.result {
+        Ok(value) => i64::try_from(value).ok()?,
+        Err(errno) => -i64::from(errno.0),
+    };
+    let (numbers, rest) = match *call {
+        Call::Shmget { key, size, flags } => {
+            (pair(key as u32, flags as u32), pair(u32::try_from(size).ok()?, i32::try_from(result).ok()? as u32))
         }
-        // A result, or an errno as a negative number.
-        let result = match self.outcome.result {
-            Ok(value) => i64::try_from(value).ok()?,
-            Err(errno) => -i64::from(errno.0),
-        };
-        let (numbers, rest) = match self.call {
-            Call::Shmget { key, size, flags } => {
-                (pair(key as u32, flags as u32), pair(u32::try_from(size).ok()?, i32::try_from(result).ok()? as u32))
-            }
-            Call::Shmat { shmid, addr: 0, flags } => (pair(shmid as u32, flags as u32), result as u64),
-            Call::Shmdt { addr } => (result as u64, addr),
-            Call::Shmctl { shmid, cmd, buf, set: None } if buf >> 48 == 0 => {
-                (pair(shmid as u32, cmd as u32), buf | u64::from(i16::try_from(result).ok()? as u16) << 48)
-            }
-            _ => return None,
-        };
-        Some([self.first_word(), self.ticks, numbers, rest])
-    }
+        Call::Shmat { shmid, addr: 0, flags } => (pair(shmid as u32, flags as u32), result as u64),
+        Call::Shmdt { addr } => (result as u64, addr),
+        Call::Shmctl { shmid, cmd, buf, set: None } if buf >> 48 == 0 => {
+            (pair(shmid as u32, cmd as u32), buf | u64::from(i16::try_from(result).ok()? as u16) << 48)
+        }
+        _ => return None,
+    };
+    Some([first_word(call.kind(), 0, backend, duration), ticks, numbers, rest])
+}
 
+impl<'a> Record<'a> {
     /// The record in as many slots as it needs.
     pub fn long(&self) -> Slots<'a> {
-        let (_, reason, rule, denial) = verdict_parts(self.outcome.verdict);
+        let (verdict, reason, rule, denial) = verdict_parts(self.outcome.verdict);
         let (result, errno) = match self.outcome.result {
             Ok(value) => (value, 0),
             Err(errno) => (u64::MAX, errno.0 as u16),
@@ -209,7 +205,8 @@ impl<'a> Record<'a> {
             | if detailed { DETAILED } else { 0 }
             | u64::from(errno) << 32
             | u64::from(rule) << 48;
-        let first = [self.first_word(), self.ticks, pair(low as u32, high as u32), last];
+        let word = first_word(self.call.kind(), verdict, self.backend, self.duration);
+        let first = [word, self.ticks, pair(low as u32, high as u32), last];
         Slots { kind: Kind::LongCall, first, more, more_count, text }
     }
 
@@ -363,6 +360,10 @@ mod tests {
         Record::decode(slots.kind, &slots.first, &behind, owner, text)
     }
 
+    fn short(record: &Record<'_>) -> Option<Words> {
+        compact(record.ticks, record.duration, record.backend, &record.call, &record.outcome)
+    }
+
     proptest! {
         #[test]
         fn what_is_encoded_decodes_the_same(
@@ -374,9 +375,10 @@ mod tests {
                 ticks, duration, pid, tid, uid, call, backend: backend & 0xf, outcome: Outcome { result, verdict },
             };
             let owner = Owner::decode(&Owner { pid, tid, uid }.encode());
-            prop_assert_eq!(decode_slots(&record.long(), owner, &mut Vec::new()), Some(record));
-            if let Some(words) = record.compact() {
-                prop_assert_eq!(Record::decode(Kind::Call, &words, &[], owner, &mut Vec::new()), Some(record));
+            let (mut text, mut other) = (Vec::new(), Vec::new());
+            prop_assert_eq!(decode_slots(&record.long(), owner, &mut text), Some(record));
+            if let Some(words) = short(&record) {
+                prop_assert_eq!(Record::decode(Kind::Call, &words, &[], owner, &mut other), Some(record));
             }
         }
 
@@ -392,7 +394,7 @@ mod tests {
                 let record = Record {
                     ticks: 1, duration: 2, pid: 3, tid: 4, uid: 5, call, backend: 0, outcome: Outcome::of(result),
                 };
-                prop_assert!(record.compact().is_some());
+                prop_assert!(short(&record).is_some());
             }
         }
 

@@ -19,7 +19,7 @@ use crate::clock::Source;
 use crate::errno::Errno;
 use crate::identity::{Identity, Me};
 use crate::map::Mapping;
-use crate::sys::{self, File};
+use crate::sys::{self, File, Parked};
 
 /// Bytes of the file that a mapping covers; those beyond the file's end are not touched.
 const REGION_LEN: u64 = 4 << 20;
@@ -33,6 +33,8 @@ const RETRY_EVERY: u64 = 1024;
 #[derive(Debug)]
 pub struct Journal {
     path: CString,
+    /// For a host that can't open the path any more, because it has become another user or left for another root.
+    parked: Option<Parked>,
     head: Mapping,
     source: Source,
     regions: Box<[AtomicPtr<Mapping>]>,
@@ -49,7 +51,7 @@ impl Journal {
     /// EEXIST when there is one; open's, mmap's, and write's errors.
     pub fn create(path: &CStr) -> Result<(), Errno> {
         let file = File::open(path, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_APPEND, 0o600)?;
-        sys::append_zeros(&file, HEADER_LEN + STEP_LEN)?;
+        sys::append_zeros(file.fd(), HEADER_LEN + STEP_LEN)?;
         let page = Mapping::file(&file, 0, HEADER_LEN as usize, true)?;
         header(&page).start(Source::best());
         Ok(())
@@ -60,7 +62,7 @@ impl Journal {
     /// # Errors
     /// open's and mmap's; EINVAL for a file that is no journal of this version.
     pub fn open(path: &CStr) -> Result<Journal, Errno> {
-        let file = File::open(path, libc::O_RDWR | libc::O_NOFOLLOW, 0)?;
+        let file = File::open(path, libc::O_RDWR | libc::O_NOFOLLOW | libc::O_APPEND, 0)?;
         if file.size()? < HEADER_LEN {
             return Err(Errno::EINVAL);
         }
@@ -72,10 +74,8 @@ impl Journal {
         // SAFETY: zero is the null pointer. Not written here, the table's pages cost nothing until they are used.
         let regions = unsafe { Box::<[AtomicPtr<Mapping>]>::new_zeroed_slice(REGIONS).assume_init() };
         let ready = AtomicU64::new(0);
-        let journal = Journal { path: path.into(), head, source, regions, ready, stride: AtomicU64::new(128) };
-        // Where records go now: mapped while the host has not changed its root or its user yet.
-        journal.region(journal.header().next.0.load(Relaxed), &file)?;
-        Ok(journal)
+        let parked = Parked::copy_of(file.fd()).ok();
+        Ok(Journal { path: path.into(), parked, head, source, regions, ready, stride: AtomicU64::new(128) })
     }
 
     /// The journal's first page.
@@ -94,31 +94,39 @@ impl Journal {
         Reader::open(&self.path).map(|mut reader| reader.count()).unwrap_or_default()
     }
 
-    /// Appends a call. The first of a process is preceded by the process's own record.
+    /// Appends a call: its one slot if it has one, else what `full` gives. The first of a process is preceded by the process's own
+    /// record.
     #[inline]
-    pub fn append(&self, record: &Record<'_>, identity: &Identity, me: Me<'_>) {
+    pub fn append<'a>(
+        &self,
+        (identity, me, owner): (&Identity, Me<'_>, Owner),
+        compact: Option<Words>,
+        full: impl FnOnce() -> Record<'a>,
+    ) {
         if identity.is_unknown() {
-            let mut buffer = [0; MOST_TEXT];
-            let exe = sys::read_link(c"/proc/self/exe", &mut buffer).unwrap_or_default();
-            self.put(&Slots::process(record.ticks, record.pid, exe), record, me);
+            self.introduce(me, owner);
         }
-        match record.compact() {
-            Some(words) => {
-                let index = me.next_slots(1, record.uid, || self.take_block(record));
-                match self.slot(index) {
-                    Some(slot) => publish(slot, index, Kind::Call, &words),
-                    None => self.lose(),
-                }
-            }
-            None => self.put(&record.long(), record, me),
+        let Some(words) = compact else { return self.put(&full().long(), me, owner) };
+        let index = me.next_slots(1, owner.uid, || self.take_block(owner));
+        match self.slot(index) {
+            Some(slot) => publish(slot, index, Kind::Call, &words),
+            None => self.lose(),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn introduce(&self, me: Me<'_>, owner: Owner) {
+        let mut buffer = [0; MOST_TEXT];
+        let exe = sys::read_link(c"/proc/self/exe", &mut buffer).unwrap_or_default();
+        self.put(&Slots::process(self.now(), owner.pid, exe), me, owner);
     }
 
     /// Takes a block for the caller alone: its first free slot, and the one behind the last.
     #[cold]
-    fn take_block(&self, record: &Record<'_>) -> (u64, u64) {
+    #[inline(never)]
+    fn take_block(&self, owner: Owner) -> (u64, u64) {
         let first = self.header().next.0.fetch_add(BLOCK_SLOTS, Relaxed);
-        let owner = Owner { pid: record.pid, tid: record.tid, uid: record.uid };
         // Without its first slot nobody can tell whose the block is: its records count as lost, as they find no room either.
         if let Some(slot) = self.slot(first) {
             publish(slot, first, Kind::Owner, &owner.encode());
@@ -128,8 +136,9 @@ impl Journal {
 
     /// Appends a record of several slots. What is behind the first is published before it: whoever sees it sees all.
     #[cold]
-    fn put(&self, slots: &Slots<'_>, record: &Record<'_>, me: Me<'_>) {
-        let index = me.next_slots(slots.len(), record.uid, || self.take_block(record));
+    #[inline(never)]
+    fn put(&self, slots: &Slots<'_>, me: Me<'_>, owner: Owner) {
+        let index = me.next_slots(slots.len(), owner.uid, || self.take_block(owner));
         for (at, words) in (index + 1..).zip(slots.behind()) {
             let Some(slot) = self.slot(at) else { return self.lose() };
             publish(slot, at, Kind::More, &words);
@@ -161,6 +170,7 @@ impl Journal {
     /// Gives the file room for slot `index` and those after it, and this process the pages, in one go: a page fault each would
     /// cost 20 ns a record. A process that makes few calls gets few pages: the stride doubles each time.
     #[cold]
+    #[inline(never)]
     fn make_ready(&self, index: u64) -> Option<&Mapping> {
         // A full disk is not asked again for each record.
         if self.header().lost.load(Relaxed) > 0 && !index.is_multiple_of(RETRY_EVERY) {
@@ -174,16 +184,22 @@ impl Journal {
     }
 
     fn try_make_ready(&self, index: u64) -> Result<&Mapping, Errno> {
-        let file = File::open(&self.path, libc::O_RDWR | libc::O_NOFOLLOW | libc::O_APPEND, 0)?;
+        let (fd, _opened) = match self.parked.as_ref().and_then(Parked::get) {
+            Some(fd) => (fd, None),
+            None => {
+                let file = File::open(&self.path, libc::O_RDWR | libc::O_NOFOLLOW | libc::O_APPEND, 0)?;
+                (file.fd(), Some(file))
+            }
+        };
         let stride = self.stride.load(Relaxed);
         self.stride.store((stride * 2).min(STEP_LEN / SLOT_LEN), Relaxed);
         let region_end = (index / REGION_SLOTS + 1) * REGION_SLOTS;
         let end = (index + stride).next_multiple_of(4096 / SLOT_LEN).min(region_end);
         // Appending can't hurt what others write meanwhile; if several do it, the file is ahead of its time.
-        while file.size()? < HEADER_LEN + end * SLOT_LEN {
-            sys::append_zeros(&file, STEP_LEN)?;
+        while (sys::stat_fd(fd)?.st_size as u64) < HEADER_LEN + end * SLOT_LEN {
+            sys::append_zeros(fd, STEP_LEN)?;
         }
-        let mapping = self.region(index, &file)?;
+        let mapping = self.region(index, fd)?;
         let from = (index % REGION_SLOTS) * SLOT_LEN & !4095;
         let to = (end - (region_end - REGION_SLOTS)) * SLOT_LEN;
         // Before Linux 5.14 the pages fault in one by one instead.
@@ -193,14 +209,14 @@ impl Journal {
     }
 
     /// The mapping that slot `index` is in.
-    fn region(&self, index: u64, file: &File) -> Result<&Mapping, Errno> {
+    fn region(&self, index: u64, fd: i32) -> Result<&Mapping, Errno> {
         if let Some(mapping) = self.mapped(index) {
             return Ok(mapping);
         }
         let region = (index / REGION_SLOTS) as usize;
         let place = self.regions.get(region).ok_or(Errno::EFBIG)?;
         let start = HEADER_LEN + region as u64 * REGION_LEN;
-        let new = Box::into_raw(Box::new(Mapping::file(file, start, REGION_LEN as usize, true)?));
+        let new = Box::into_raw(Box::new(Mapping::descriptor(fd, start, REGION_LEN as usize, true)?));
         match place.compare_exchange(core::ptr::null_mut(), new, AcqRel, Acquire) {
             Ok(_) => {
                 self.give_back(region);

@@ -39,6 +39,8 @@ pub struct Layout {
     pub session_attaches: Tally,
     pub processes: [ProcessSlot; PROCESSES],
     pub segments: [SegmentSlot; SEGMENTS],
+    /// The slot of the segment whose id has this index, as a hint.
+    pub slot_of_index: [AtomicU64; SEGMENTS],
 }
 
 /// A process that has made a call, or has inherited attaches.

@@ -260,7 +260,7 @@ impl Ledger {
         size.div_ceil(page).saturating_mul(page / self.page_size)
     }
 
-    /// Asks for a new segment of `size` bytes in `pages` pages.
+    /// Asks for a new segment of `size` bytes in `pages` pages. `None` where the ledger is full, and no quota asks for its books.
     ///
     /// # Errors
     /// The denial, once the books agree with the kernel. With `policy.dry_run` there is none: the second value says what it would be.
@@ -270,9 +270,9 @@ impl Ledger {
         backend: &impl Backend,
         policy: &Policy,
         (key, size, pages): (i32, u64, u64),
-    ) -> Result<(Reservation, Option<Denial>), Denial> {
-        let full = || Denial { limit: PROCESSES as u64, ..Denial::plain(Reason::LedgerFull, Errno::ENOSPC) };
-        let (process, me) = self.mine(identity).ok_or_else(full)?;
+    ) -> Result<(Option<Reservation>, Option<Denial>), Denial> {
+        let full = || no_room(policy, Errno::ENOSPC, SEGMENTS);
+        let Some((process, me)) = self.mine(identity) else { return full() };
         let in_pages = |bytes: Option<u64>| bytes.map(|bytes| bytes / self.page_size);
         let charges = |limits: bool| {
             let of = |quota: &Quota| if limits { *quota } else { Quota::default() };
@@ -286,11 +286,11 @@ impl Ledger {
                 charge(&session.segments, 1, all.segments, Reason::SessionSegments),
             ]
         };
-        let claim = || self.claim_segment(identity.pid(), process, (key, size, pages)).ok_or_else(full);
+        let claim = || self.claim_segment(backend, identity.pid(), process, (key, size, pages));
         let mut denial = None;
         for attempt in 0..PATIENCE {
-            let reservation = claim()?;
-            let Err(refused) = add_all(&charges(true)) else { return Ok((reservation, None)) };
+            let Some(reservation) = claim() else { return full() };
+            let Err(refused) = add_all(&charges(true)) else { return Ok((Some(reservation), None)) };
             // Not counted itself, the reservation must not be seen while the sums are made.
             self.cancel_uncounted(reservation);
             denial = Some(refused);
@@ -329,16 +329,23 @@ impl Ledger {
         if !policy.dry_run {
             return Err(denial);
         }
-        let reservation = claim()?;
+        let Some(reservation) = claim() else { return full() };
         let _ = add_all(&charges(false));
-        Ok((reservation, Some(denial)))
+        Ok((Some(reservation), Some(denial)))
     }
 
     /// The segment was created.
     pub fn commit(&self, reservation: Reservation, shmid: i32) {
         let slot = &self.layout().segments[reservation.slot];
-        slot.shmid.store(shmid as u32 as u64, SeqCst);
+        slot.shmid.store(u64::from(shmid as u32), SeqCst);
         slot.advance(reservation.word, reservation.word.with(State::Live));
+        self.by_shmid(shmid).store(reservation.slot as u64, SeqCst);
+    }
+
+    /// Where the slot of a segment was noted last: a hint, since other namespaces have the same ids.
+    fn by_shmid(&self, shmid: i32) -> &core::sync::atomic::AtomicU64 {
+        // The lower 15 bits of an id are its index, which no two segments of a namespace share.
+        &self.layout().slot_of_index[shmid as usize % SEGMENTS]
     }
 
     /// The segment was not created.
@@ -348,14 +355,13 @@ impl Ledger {
 
     /// IPC_RMID succeeded: the segment goes with its last attach, and is looked at first when room is needed.
     pub fn removed(&self, shmid: i32) {
-        for slot in self.segment_slots() {
-            let word = slot.load();
-            if word.state == State::Live
-                && slot.shmid.load(SeqCst) == u64::from(shmid as u32)
-                && slot.ipc_ns.load(SeqCst) == self.ipc_ns
-            {
-                slot.advance(word, word.with(State::Removed));
-            }
+        let Some(slot) = self.layout().segments.get(self.by_shmid(shmid).load(SeqCst) as usize) else { return };
+        let word = slot.load();
+        if word.state == State::Live
+            && slot.shmid.load(SeqCst) == u64::from(shmid as u32)
+            && slot.ipc_ns.load(SeqCst) == self.ipc_ns
+        {
+            slot.advance(word, word.with(State::Removed));
         }
     }
 
@@ -402,19 +408,36 @@ impl Ledger {
         self.processes().iter().any(is_process)
     }
 
-    fn claim_segment(&self, pid: u32, process: usize, (key, size, pages): (i32, u64, u64)) -> Option<Reservation> {
+    /// Takes a free slot. The table is used up to a round number before the slots of removed segments are looked at: asking the
+    /// kernel about each is cheap in bulk, and mostly they are gone.
+    fn claim_segment(
+        &self,
+        backend: &impl Backend,
+        pid: u32,
+        process: usize,
+        (key, size, pages): (i32, u64, u64),
+    ) -> Option<Reservation> {
         let layout = self.layout();
-        let start = self.hint.load(Relaxed) % SEGMENTS;
-        let used = (layout.segments_used.load(SeqCst) as usize).min(SEGMENTS);
-        // From where the last one was found, then from the start, then beyond what was ever used.
-        let mut candidates = (start..used).chain(0..start.min(used)).chain(used..SEGMENTS);
-        let (at, word) = candidates.find_map(|at| {
-            let before = layout.segments[at].load();
-            let word = StateWord { state: State::Pending, generation: before.generation.wrapping_add(1), pid };
-            (before.state == State::Free && layout.segments[at].advance(before, word)).then_some((at, word))
+        let take = |mut range: core::ops::Range<usize>| {
+            range.find_map(|at| {
+                let before = layout.segments[at].load();
+                let word = StateWord { state: State::Pending, generation: before.generation.wrapping_add(1), pid };
+                (before.state == State::Free && layout.segments[at].advance(before, word)).then_some((at, word))
+            })
+        };
+        let used = (layout.segments_used.load(SeqCst) as usize).clamp(1, SEGMENTS);
+        let end = used.next_multiple_of(1024).min(SEGMENTS);
+        let start = self.hint.load(Relaxed).min(end);
+        let found = take(start..end).or_else(|| {
+            self.settle_removed(backend);
+            take(0..end).or_else(|| take(end..SEGMENTS))
+        });
+        let (at, word) = found.or_else(|| {
+            self.settle_segments(backend);
+            take(0..SEGMENTS)
         })?;
         layout.segments_used.fetch_max(at as u64 + 1, SeqCst);
-        self.hint.store(at, Relaxed);
+        self.hint.store(at + 1, Relaxed);
         let slot = &layout.segments[at];
         slot.process.store(process as u64, SeqCst);
         slot.ipc_ns.store(self.ipc_ns, SeqCst);
@@ -448,6 +471,14 @@ impl Ledger {
             usage.segments.subtract(1, of_segments);
         }
     }
+}
+
+/// What to say where the tables are full: without quotas nobody asks for the books, and watching must not refuse.
+fn no_room<T>(policy: &Policy, errno: Errno, limit: usize) -> Result<(Option<T>, Option<Denial>), Denial> {
+    if policy.has_quota() && !policy.dry_run {
+        return Err(Denial { limit: limit as u64, ..Denial::plain(Reason::LedgerFull, errno) });
+    }
+    Ok((None, None))
 }
 
 /// Adds all charges or none.

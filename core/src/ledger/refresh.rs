@@ -30,6 +30,19 @@ impl Ledger {
         }
     }
 
+    /// Frees the slots of removed segments that have gone with their last attach.
+    pub(super) fn settle_removed(&self, backend: &impl Backend) {
+        for (at, slot) in self.segment_slots().iter().enumerate() {
+            let word = slot.load();
+            if word.state == State::Removed
+                && slot.ipc_ns.load(SeqCst) == self.ipc_ns
+                && !backend.exists(slot.shmid.load(SeqCst) as u32 as i32)
+            {
+                self.release(at, word);
+            }
+        }
+    }
+
     fn creator_is_gone(&self, at: usize, word: StateWord) -> bool {
         let slot = &self.layout().segments[at];
         match self.layout().processes.get(slot.process.load(SeqCst) as usize) {
@@ -55,6 +68,7 @@ impl Ledger {
             if !known {
                 slot.shmid.store(u64::from(shmid as u32), SeqCst);
                 adopted = slot.advance(word, word.with(State::Live));
+                self.by_shmid(shmid).store(at as u64, SeqCst);
             }
             !known
         });

@@ -97,9 +97,11 @@ impl fmt::Display for Quoted<'_> {
                     other => write!(f, "{other}")?,
                 }
             }
-            for byte in chunk.invalid() {
+            match chunk.invalid() {
+                [] => {}
                 // JSON has no bytes: the replacement character stands for what is no text.
-                if self.json { f.write_str("\u{fffd}")? } else { write!(f, "\\{byte:03o}")? }
+                _ if self.json => f.write_str("\u{fffd}")?,
+                bytes => bytes.iter().try_for_each(|byte| write!(f, "\\{byte:03o}"))?,
             }
         }
         f.write_str("\"")
