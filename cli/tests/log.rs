@@ -9,11 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use common::{Lines, place, refused, shmgate};
+use shmgate_core::journal::format::{HEADER_LEN, SLOT_LEN};
 use shmgate_testkit::compile::program;
 use shmgate_testkit::{Agent, Namespace, Outcome, Session, Status, run_trials, trials};
 
-/// The journal's first page.
-const HEADER: u64 = 4096;
 
 fn main() -> ExitCode {
     run_trials(trials![
@@ -91,15 +90,14 @@ fn journal(dir: &Path) -> File {
 
 fn a_cut_journal_is_read_up_to_there() {
     let (_temp, dir) = session(500);
-    // The records are spread over the first part of the file, and the file is longer than they are.
     let whole = log(&dir, NONE).silent().stdout;
     assert_eq!(whole.lines().count(), 500);
-    let len = HEADER + 200 * 64 + 17;
+    // In the middle of a slot, and well before the records' end.
+    let len = HEADER_LEN + 100 * SLOT_LEN + SLOT_LEN / 2;
     journal(&dir).set_len(len).unwrap();
-    broken(&dir, 50..=200, &["journal", &format!("cut off at offset {len}")]);
-    let rest = log(&dir, NONE).stdout;
-    assert!(whole.starts_with(&rest), "{rest}");
-    journal(&dir).set_len(HEADER).unwrap();
+    broken(&dir, 10..=400, &["journal", &format!("cut off at offset {len}")]);
+    assert!(whole.starts_with(&log(&dir, NONE).stdout));
+    journal(&dir).set_len(HEADER_LEN).unwrap();
     broken(&dir, 0..=0, &["cut off at offset 4096", "0 records"]);
 }
 
@@ -108,9 +106,9 @@ fn a_damaged_record_costs_no_other() {
     let mut bytes = Vec::new();
     journal(&dir).read_to_end(&mut bytes).unwrap();
     // A slot in the middle of those that are written.
-    let slot = (HEADER..).step_by(64).skip(50).find(|&at| bytes[at as usize] != 0).unwrap();
-    journal(&dir).write_all_at(&[0xa5; 64], slot).unwrap();
-    broken(&dir, 98..=99, &[&format!("damaged at offset {slot}")]);
+    let slot = (HEADER_LEN..).step_by(SLOT_LEN as usize).skip(50).find(|&at| bytes[at as usize] != 0).unwrap();
+    journal(&dir).write_all_at(&[0xa5; SLOT_LEN as usize], slot).unwrap();
+    broken(&dir, 90..=99, &[&format!("damaged at offset {slot}")]);
 }
 
 fn a_damaged_head_is_said() {
@@ -139,6 +137,7 @@ fn a_damaged_policy_costs_the_names() {
 
 fn no_journal_is_no_session() {
     let temp = place();
+    fs::set_permissions(temp.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     refused(&log(temp.path(), NONE), 2, &["journal", "No such file", "session"]);
 }
 

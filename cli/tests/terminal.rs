@@ -127,13 +127,14 @@ fn ctrl_c_comes_once() {
     shell.press("\x1c");
     // A second SIGINT would come before, by its number.
     assert_eq!(shell.until("signal 3"), [""; 0].map(String::from));
-    // No shell sees a status yet: the program goes on. Without its own handling the signal is the end.
+    // The shell waits for the run, its one child.
     let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", shell.child.id())).unwrap();
     let run: i32 = children.trim().parse().unwrap();
     // SAFETY: the shell's child, which it has not reaped: it waits for it.
     unsafe { libc::kill(run, libc::SIGUSR2) };
     assert_eq!(shell.until("signal 12"), [""; 0].map(String::from));
     assert_eq!(shell.status(), 3);
+    // Without a handler the signal is the end.
     shell.enter(&gated("sh -c 'echo up; exec cat'"));
     shell.until("up");
     shell.press("\x03");

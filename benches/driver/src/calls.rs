@@ -1,7 +1,7 @@
-//! The cost of calls: the C benchmark in one setup after another, many short runs, each compared with the plain run of its round.
+//! The cost of calls: the C benchmark plain and in each setup in turn, many short runs, each compared with the plain run beside it.
 //!
-//! A machine that slows down for a second then slows both of a pair. Every other round goes backwards, so that a setup does
-//! not always come after the same one.
+//! A machine that slows down for a second then slows both of a pair. In every other round the plain run comes second, and the
+//! setups go backwards, so that none always comes after the same one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,33 +13,31 @@ use crate::{Fault, Paths};
 
 /// Setups that are measured together.
 struct Group {
-    setups: &'static [Setup],
+    gated: &'static [Setup],
     rounds: usize,
     /// How many calls the C benchmark is to make at a time. Among 8192 the journal grows once.
     batch: u32,
 }
 
-const GROUPS: [Group; 3] = [
+const GROUPS: [Group; 4] = [
     Group {
-        setups: &[
-            Setup::Plain,
-            Setup::PlainAgain,
-            Setup::Preloaded,
-            Setup::Journal,
-            Setup::JournalQuotas,
-            Setup::TextLog,
-        ],
-        rounds: 21,
+        gated: &[Setup::PlainAgain, Setup::Preloaded, Setup::Journal, Setup::JournalQuotas],
+        rounds: 31,
         batch: 8192,
     },
     Group {
-        setups: &[Setup::Plain, Setup::Strace],
+        gated: &[Setup::TextLog],
+        rounds: 11,
+        batch: 2048,
+    },
+    Group {
+        gated: &[Setup::Strace],
         rounds: 11,
         batch: 256,
     },
     Group {
-        setups: &[Setup::Plain, Setup::Bpftrace],
-        rounds: 5,
+        gated: &[Setup::Bpftrace],
+        rounds: 7,
         batch: 1024,
     },
 ];
@@ -94,7 +92,7 @@ pub fn measure(paths: &Paths) -> Result<Costs, Fault> {
         notes: Vec::new(),
     };
     for group in &GROUPS {
-        let needed = match group.setups[1] {
+        let needed = match group.gated[0] {
             Setup::Strace => Some("strace"),
             Setup::Bpftrace => Some("bpftrace"),
             _ => None,
@@ -105,34 +103,36 @@ pub fn measure(paths: &Paths) -> Result<Costs, Fault> {
         }
         match measure_group(paths, group, &mut all.notes) {
             Ok(runs) => all.add(group, &runs),
-            Err(fault) if needed.is_some() => all.notes.push(format!("{} not run: {fault}", group.setups[1].name())),
+            Err(fault) if needed.is_some() => all.notes.push(format!("{} not run: {fault}", group.gated[0].name())),
             Err(fault) => return Err(fault),
         }
     }
     Ok(all)
 }
 
-/// The runs, by round and setup.
-fn measure_group(paths: &Paths, group: &Group, notes: &mut Vec<String>) -> Result<Vec<Vec<Run>>, Fault> {
+/// The pairs of a plain and a gated run, by round and setup.
+fn measure_group(paths: &Paths, group: &Group, notes: &mut Vec<String>) -> Result<Vec<Vec<(Run, Run)>>, Fault> {
     let mut rounds = Vec::new();
     for round in 0..group.rounds {
-        eprint!(
-            "\r{}: round {} of {}   ",
-            group.setups.last().map_or("", |setup| setup.name()),
-            round + 1,
-            group.rounds
-        );
-        let mut runs = vec![Run::new(); group.setups.len()];
-        let mut order: Vec<usize> = (0..runs.len()).collect();
-        if round % 2 == 1 {
+        let mut pairs = vec![Default::default(); group.gated.len()];
+        let mut order: Vec<usize> = (0..pairs.len()).collect();
+        let backwards = round % 2 == 1;
+        if backwards {
             order.reverse();
         }
         for at in order {
-            runs[at] = run(paths, group.setups[at], group.batch, notes)?;
+            let mut gated = Run::new();
+            if backwards {
+                gated = run(paths, group.gated[at], group.batch, notes)?;
+            }
+            let plain = run(paths, Setup::Plain, group.batch, notes)?;
+            if !backwards {
+                gated = run(paths, group.gated[at], group.batch, notes)?;
+            }
+            pairs[at] = (plain, gated);
         }
-        rounds.push(runs);
+        rounds.push(pairs);
     }
-    eprint!("\r{:60}\r", "");
     Ok(rounds)
 }
 
@@ -164,15 +164,17 @@ fn note_lost(audit: &str, notes: &mut Vec<String>) {
 }
 
 impl Costs {
-    fn add(&mut self, group: &Group, rounds: &[Vec<Run>]) {
+    fn add(&mut self, group: &Group, rounds: &[Vec<(Run, Run)>]) {
         for (call, _) in CALLS {
-            let plain: Vec<f64> = rounds.iter().filter_map(|runs| runs[0].get(call).copied()).collect();
+            let plain = rounds.iter().flatten().filter_map(|(plain, _)| plain.get(call).copied());
             // The first group has the most calls a run.
-            self.plain.entry(call.to_owned()).or_insert_with(|| Spread::of(&plain).median);
-            for (at, setup) in group.setups.iter().enumerate().skip(1) {
+            self.plain
+                .entry(call.to_owned())
+                .or_insert_with(|| Spread::of(&plain.collect::<Vec<_>>()).median);
+            for (at, setup) in group.gated.iter().enumerate() {
                 let pairs = rounds
                     .iter()
-                    .filter_map(|runs| Some((*runs[0].get(call)?, *runs[at].get(call)?)));
+                    .filter_map(|pairs| Some((*pairs[at].0.get(call)?, *pairs[at].1.get(call)?)));
                 let (ratios, added): (Vec<f64>, Vec<f64>) = pairs.map(|(plain, gated)| (gated / plain, gated - plain)).unzip();
                 let cost = Cost {
                     ratio: Spread::of(&ratios),
@@ -192,7 +194,7 @@ impl Costs {
     }
 
     pub fn table(&self) -> Table {
-        let setups: Vec<Setup> = GROUPS.iter().flat_map(|group| group.setups[1..].iter().copied()).collect();
+        let setups: Vec<Setup> = GROUPS.iter().flat_map(|group| group.gated.iter().copied()).collect();
         let names = setups.iter().map(|setup| setup.name());
         let mut table = Table::new(["", "plain, ns"].into_iter().chain(names));
         for (call, title) in CALLS {

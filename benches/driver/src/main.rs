@@ -45,11 +45,10 @@ pub struct Paths {
 
 fn main() -> ExitCode {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    let [library, command, audit, work] = arguments.as_slice() else {
+    let Ok([library, command, audit, work]) = <[PathBuf; 4]>::try_from(arguments) else {
         eprintln!("bench: usage: shmgate-bench LIBRARY COMMAND AUDIT WORK; it is for bench.sh to call");
         return ExitCode::from(2);
     };
-
     let paths = Paths {
         library,
         command,

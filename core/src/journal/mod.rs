@@ -12,3 +12,6 @@ pub mod writer;
 pub use reader::{Item, OpenError, Reader};
 pub use timeline::Timeline;
 pub use writer::Journal;
+
+#[cfg(test)]
+mod tests;

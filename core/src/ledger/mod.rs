@@ -500,3 +500,6 @@ const TOMBSTONE: u64 = u64::MAX;
 fn is_process(slot: &ProcessSlot) -> bool {
     !matches!(slot.pid.load(SeqCst), 0 | TOMBSTONE)
 }
+
+#[cfg(test)]
+mod tests;

@@ -319,6 +319,25 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_the_documentation_is_a_policy() {
+        let page = include_str!("../../../docs/policy.md");
+        let (_, rest) = page.split_once("```toml\n").unwrap();
+        let (example, _) = rest.split_once("```").unwrap();
+        let policy = Policy::parse(example).unwrap_or_else(|error| panic!("docs/policy.md, example line {error}"));
+        assert!(policy.segment_size.is_some() && policy.forbid_world_access && !policy.dry_run);
+        for quota in [policy.process, policy.session] {
+            assert!(quota.bytes.is_some() && quota.segments.is_some() && quota.attaches.is_some());
+        }
+        // Complete: every condition and every action of a rule is shown.
+        let shown = |condition: fn(&Rule) -> bool| policy.rules.iter().any(condition);
+        assert!(shown(|rule| !rule.exes.is_empty()) && shown(|rule| !rule.calls.is_empty()) && shown(|rule| !rule.uids.is_empty()));
+        assert!(shown(|rule| !rule.keys.is_empty()) && shown(|rule| rule.size.is_some()) && shown(|rule| rule.mode.is_some()));
+        assert!(shown(|rule| !rule.commands.is_empty()) && shown(|rule| rule.action == Action::Allow));
+        assert!(shown(|rule| rule.action == Action::Log) && shown(|rule| matches!(rule.action, Action::Mask(_))));
+        assert!(shown(|rule| rule.action == Action::Deny(Errno::EPERM)));
+    }
+
+    #[test]
     fn errors_say_where_and_what_was_expected() {
         for (text, start, part) in [
             ("dry-run = 1", "1:11: ", "expected true or false"),
