@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | shmget, shmat, shmdt, shmctl | they are what shmgate is about |
 //! | ftok | so that a record can say which path a key came from |
-//! | setuid, seteuid, setreuid, setresuid | a record has the caller's uid, and asking the kernel for each would double a call's cost |
+//! | setuid, seteuid, setreuid, setresuid | a record has the caller's uid, and asking the kernel for each would double a call's cost; and the journal has to be opened while the process may |
 //! | dlopen (in `dlopen`) | RTLD_DEEPBIND would let a library's calls past us |
 //!
 //! With nothing set a hook calls the next function and returns, and that is all.
@@ -14,6 +14,7 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 use libc::{key_t, shmid_ds, size_t, uid_t};
 use shmgate_core::call::Call;
 use shmgate_core::errno::Errno;
+use shmgate_core::gate::HostErrno;
 
 use crate::edge::{answer, gated};
 use crate::next;
@@ -114,8 +115,12 @@ redhook::hook! {
 }
 
 fn noting_uid(change: impl FnOnce() -> c_int) -> c_int {
+    let gate = gate();
+    let errno = HostErrno::save();
+    gate.uid_changes();
+    drop(errno);
     let result = change();
-    gate().uid_changed();
+    gate.uid_changed();
     result
 }
 

@@ -30,8 +30,14 @@ impl Log {
             None if options.json && !given => Some(OsString::from("-")),
             other => other.clone(),
         };
-        let format = if options.json { Some("json") } else { asked.as_ref().map(|_| "text") };
-        let Some(asked) = asked else { return Ok(Log { target: None, format }) };
+        let format = if options.json {
+            Some("json")
+        } else {
+            asked.as_ref().map(|_| "text")
+        };
+        let Some(asked) = asked else {
+            return Ok(Log { target: None, format });
+        };
         // An argument has no NUL byte in it.
         let target = match log_target(CString::new(asked.as_bytes()).unwrap_or_default()) {
             None => OsString::from("off"),
@@ -44,7 +50,10 @@ impl Log {
                 OsString::from_vec(path.into_bytes())
             }
         };
-        Ok(Log { target: Some(target), format })
+        Ok(Log {
+            target: Some(target),
+            format,
+        })
     }
 }
 

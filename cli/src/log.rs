@@ -30,14 +30,32 @@ pub fn log(options: &LogOptions) -> Result<u8, Failure> {
         Err(error) => (None, Some(error)),
     };
     let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    let mut printer = Printer { timeline: Timeline::new(open(&path)?), policy, options, out, records: 0 };
-    written(if options.follow { printer.follow(&session) } else { printer.print() })?;
+    let mut printer = Printer {
+        timeline: Timeline::new(open(&path)?),
+        policy,
+        options,
+        out,
+        records: 0,
+    };
+    written(if options.follow {
+        printer.follow(&session)
+    } else {
+        printer.print()
+    })?;
 
     let Printer { timeline, records, .. } = printer;
     let damaged = timeline.damaged().min().map(|offset| ("damaged", offset));
-    let cut = || timeline.reader().is_cut().then(|| ("cut off", std::fs::metadata(&path).map_or(0, |meta| meta.len())));
+    let cut = || {
+        timeline
+            .reader()
+            .is_cut()
+            .then(|| ("cut off", std::fs::metadata(&path).map_or(0, |meta| meta.len())))
+    };
     if let Some((what, offset)) = damaged.or_else(cut) {
-        let message = format!("journal {}: {what} at offset {offset}, {records} records readable and printed", path.display());
+        let message = format!(
+            "journal {}: {what} at offset {offset}, {records} records readable and printed",
+            path.display()
+        );
         return Err(Failure::new(DAMAGED, message));
     }
     policy_fault.map_or(Ok(0), |error| Err(Failure::new(DAMAGED, error)))
@@ -45,7 +63,9 @@ pub fn log(options: &LogOptions) -> Result<u8, Failure> {
 
 fn open(path: &Path) -> Result<Reader, Failure> {
     Reader::open(&c_path(path.as_os_str())).map_err(|error| match error {
-        OpenError::Errno(Errno::ENOENT) => Failure::usage(format!("{}: {error}; is this a session's directory?", path.display())),
+        OpenError::Errno(Errno::ENOENT) => {
+            Failure::usage(format!("{}: {error}; is this a session's directory?", path.display()))
+        }
         OpenError::Errno(_) => Failure::usage(format!("{}: {error}", path.display())),
         OpenError::NotAJournal | OpenError::Version(_) => Failure::new(DAMAGED, format!("journal {}: {error}", path.display())),
     })
@@ -65,7 +85,9 @@ impl Printer<'_> {
     /// Prints what has come since the last time.
     fn print(&mut self) -> io::Result<()> {
         for slot in self.timeline.poll() {
-            let Some(event) = self.timeline.event(slot, self.policy.as_ref()) else { continue };
+            let Some(event) = self.timeline.event(slot, self.policy.as_ref()) else {
+                continue;
+            };
             self.records += 1;
             if self.options.json {
                 writeln!(self.out, "{}", Json(event))?;

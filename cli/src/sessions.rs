@@ -29,9 +29,14 @@ impl Running {
     /// Makes or joins the session in `dir`, or makes one for this run alone.
     pub fn start(dir: Option<&Path>, policy: Option<&Policy>) -> Result<Running, Failure> {
         let Some(dir) = dir else { return Running::temporary(policy) };
-        let dir = std::path::absolute(dir).map_err(|error| Failure::usage(format!("session {}: {}", dir.display(), words(&error))))?;
+        let dir = std::path::absolute(dir)
+            .map_err(|error| Failure::usage(format!("session {}: {}", dir.display(), words(&error))))?;
         let session = Session::create_or_join(&dir, policy).map_err(Failure::usage)?;
-        Ok(Running { lease: lease(&session), session, is_temporary: false })
+        Ok(Running {
+            lease: lease(&session),
+            session,
+            is_temporary: false,
+        })
     }
 
     fn temporary(policy: Option<&Policy>) -> Result<Running, Failure> {
@@ -44,13 +49,23 @@ impl Running {
             }
             let _ = lock.lock_shared();
         }
-        let fault = |error: io::Error| Failure::usage(format!("{}: {}; name a session's place with --session", base.display(), words(&error)));
+        let fault = |error: io::Error| {
+            Failure::usage(format!(
+                "{}: {}; name a session's place with --session",
+                base.display(),
+                words(&error)
+            ))
+        };
         let dir = new_directory(&base).map_err(fault)?;
         let session = Session::create_or_join(&dir, policy).map_err(|error| {
             let _ = fs::remove_dir(&dir);
             Failure::usage(error)
         })?;
-        Ok(Running { lease: lease(&session), session, is_temporary: true })
+        Ok(Running {
+            lease: lease(&session),
+            session,
+            is_temporary: true,
+        })
     }
 
     /// True if the session stays after the run in any case.
@@ -83,7 +98,8 @@ fn lease(session: &Session) -> Option<File> {
 
 /// True if a run lasts in this session, or a process of it lives.
 pub fn is_in_use(session: &Session) -> bool {
-    let is_leased = File::open(session.dir().join("journal")).is_ok_and(|journal| matches!(journal.try_lock(), Err(TryLockError::WouldBlock)));
+    let is_leased = File::open(session.dir().join("journal"))
+        .is_ok_and(|journal| matches!(journal.try_lock(), Err(TryLockError::WouldBlock)));
     is_leased || session.ledger().is_ok_and(|ledger| ledger.has_processes()) || is_in_an_environment(session.dir())
 }
 
@@ -94,9 +110,17 @@ fn is_in_an_environment(session: &Path) -> bool {
     let me = std::process::id().to_string();
     let Ok(processes) = fs::read_dir("/proc") else { return false };
     processes.flatten().filter(|entry| entry.file_name() != *me).any(|entry| {
-        let Ok(environment) = fs::read(entry.path().join("environ")) else { return false };
-        let named = environment.split(|&byte| byte == 0).find_map(|variable| variable.strip_prefix(b"SHMGATE_SESSION="));
-        named.is_some_and(|named| identity(Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(named))) == wanted)
+        let Ok(environment) = fs::read(entry.path().join("environ")) else {
+            return false;
+        };
+        let named = environment
+            .split(|&byte| byte == 0)
+            .find_map(|variable| variable.strip_prefix(b"SHMGATE_SESSION="));
+        named.is_some_and(|named| {
+            identity(Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(
+                named,
+            ))) == wanted
+        })
     })
 }
 
@@ -105,7 +129,8 @@ fn base() -> Result<PathBuf, Failure> {
     let euid = system::ids().euid;
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     // Another user's, after su, is none.
-    let runtime = runtime.filter(|dir| dir.is_absolute() && fs::metadata(dir).is_ok_and(|meta| meta.is_dir() && meta.uid() == euid));
+    let runtime =
+        runtime.filter(|dir| dir.is_absolute() && fs::metadata(dir).is_ok_and(|meta| meta.is_dir() && meta.uid() == euid));
     if let Some(base) = runtime.map(|dir| dir.join("shmgate"))
         && make_private(&base, euid).is_ok()
     {
@@ -114,7 +139,10 @@ fn base() -> Result<PathBuf, Failure> {
     let base = PathBuf::from(format!("/tmp/shmgate-{euid}"));
     match make_private(&base, euid) {
         Ok(()) => Ok(base),
-        Err(why) => Err(Failure::usage(format!("{}: {why}; remove it, or name a session's place with --session", base.display()))),
+        Err(why) => Err(Failure::usage(format!(
+            "{}: {why}; remove it, or name a session's place with --session",
+            base.display()
+        ))),
     }
 }
 

@@ -526,6 +526,13 @@ impl<B: Backend> Gate<B> {
         Some((denial, rule))
     }
 
+    /// The effective uid of the calling process is about to change.
+    pub fn uid_changes(&self) {
+        if let Some(journal) = &self.journal {
+            journal.keep_open();
+        }
+    }
+
     /// The effective uid of the calling process may have changed.
     pub fn uid_changed(&self) {
         self.identity.forget_uid();

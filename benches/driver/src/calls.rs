@@ -101,17 +101,24 @@ pub fn measure(paths: &Paths) -> Result<Costs, Fault> {
             all.notes.push(format!("{program} not run: it is not installed"));
             continue;
         }
-        match measure_group(paths, group, &mut all.notes) {
-            Ok(runs) => all.add(group, &runs),
+        let mut lost = Lost::default();
+        match measure_group(paths, group, &mut lost) {
+            Ok(pairs) => all.add(group, &pairs),
             Err(fault) if needed.is_some() => all.notes.push(format!("{} not run: {fault}", group.gated[0].name())),
             Err(fault) => return Err(fault),
+        }
+        if lost.records > 0 {
+            all.notes.push(format!(
+                "bpftrace lost {} of {} records: its buffer was full",
+                lost.records, lost.of
+            ));
         }
     }
     Ok(all)
 }
 
 /// The pairs of a plain and a gated run, by round and setup.
-fn measure_group(paths: &Paths, group: &Group, notes: &mut Vec<String>) -> Result<Vec<Vec<(Run, Run)>>, Fault> {
+fn measure_group(paths: &Paths, group: &Group, lost: &mut Lost) -> Result<Vec<Vec<(Run, Run)>>, Fault> {
     let mut rounds = Vec::new();
     for round in 0..group.rounds {
         let mut pairs = vec![Default::default(); group.gated.len()];
@@ -123,11 +130,11 @@ fn measure_group(paths: &Paths, group: &Group, notes: &mut Vec<String>) -> Resul
         for at in order {
             let mut gated = Run::new();
             if backwards {
-                gated = run(paths, group.gated[at], group.batch, notes)?;
+                gated = run(paths, group.gated[at], group.batch, lost)?;
             }
-            let plain = run(paths, Setup::Plain, group.batch, notes)?;
+            let plain = run(paths, Setup::Plain, group.batch, lost)?;
             if !backwards {
-                gated = run(paths, group.gated[at], group.batch, notes)?;
+                gated = run(paths, group.gated[at], group.batch, lost)?;
             }
             pairs[at] = (plain, gated);
         }
@@ -136,14 +143,14 @@ fn measure_group(paths: &Paths, group: &Group, notes: &mut Vec<String>) -> Resul
     Ok(rounds)
 }
 
-fn run(paths: &Paths, setup: Setup, batch: u32, notes: &mut Vec<String>) -> Result<Run, Fault> {
+fn run(paths: &Paths, setup: Setup, batch: u32, lost: &mut Lost) -> Result<Run, Fault> {
     let mut stage = setup.stage(paths)?;
     let mut command = stage.command(&paths.calls.to_string_lossy());
     command.args(["measure", &batch.to_string()]);
     let text = output(command).map_err(|fault| format!("{}: {fault}", setup.name()))?;
     if setup == Setup::Bpftrace {
         stage.finish();
-        note_lost(&fs::read_to_string(stage.audit_log()).unwrap_or_default(), notes);
+        lost.count(&fs::read_to_string(stage.audit_log()).unwrap_or_default());
     }
     let lines = text.lines().filter_map(|line| line.split_once(' '));
     Ok(lines
@@ -151,15 +158,19 @@ fn run(paths: &Paths, setup: Setup, batch: u32, notes: &mut Vec<String>) -> Resu
         .collect())
 }
 
-/// bpftrace drops records when its buffer is full: an audit with holes is cheaper than one without.
-fn note_lost(audit: &str, notes: &mut Vec<String>) {
-    let lost = audit
-        .lines()
-        .filter_map(|line| line.strip_prefix("Lost ")?.split_once(' ')?.0.parse::<u64>().ok())
-        .sum::<u64>();
-    let kept = audit.lines().filter(|line| line.contains(") = ")).count();
-    if lost > 0 {
-        notes.push(format!("bpftrace lost {lost} of {} records in a run", lost + kept as u64));
+/// What bpftrace dropped: an audit with holes is cheaper than one without.
+#[derive(Default)]
+struct Lost {
+    records: u64,
+    of: u64,
+}
+
+impl Lost {
+    fn count(&mut self, audit: &str) {
+        let number = |line: &str| line.strip_prefix("Lost ")?.split(' ').next()?.parse::<u64>().ok();
+        let lost = audit.lines().filter_map(number).sum::<u64>();
+        self.records += lost;
+        self.of += lost + audit.lines().filter(|line| line.contains(") = ")).count() as u64;
     }
 }
 

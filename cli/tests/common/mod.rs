@@ -25,7 +25,10 @@ pub fn run<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Run {
 
 /// A place for a test's files.
 pub fn place() -> tempfile::TempDir {
-    tempfile::Builder::new().prefix("shmgate-cli-").tempdir().expect("temporary directory")
+    tempfile::Builder::new()
+        .prefix("shmgate-cli-")
+        .tempdir()
+        .expect("temporary directory")
 }
 
 /// Fails unless the command ended with `status` and one line on stderr that has all `parts`.
@@ -49,7 +52,13 @@ pub fn write(path: &Path, text: &str, mode: u32) {
 pub fn compile(name: &str, to: &Path, arguments: &[&str]) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/programs/{name}.c"));
     let program = to.join(name);
-    let done = Command::new("gcc").arg("-o").arg(&program).arg(source).args(arguments).output().expect("gcc runs");
+    let done = Command::new("gcc")
+        .arg("-o")
+        .arg(&program)
+        .arg(source)
+        .args(arguments)
+        .output()
+        .expect("gcc runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     program
 }
@@ -63,7 +72,11 @@ pub struct Lines<R> {
 
 impl<R: Read + AsRawFd> Lines<R> {
     pub fn of(from: R, deadline: Instant) -> Lines<R> {
-        Lines { from, deadline, unread: Vec::new() }
+        Lines {
+            from,
+            deadline,
+            unread: Vec::new(),
+        }
     }
 
     /// The next line, without its end; `None` at the end.
@@ -74,7 +87,11 @@ impl<R: Read + AsRawFd> Lines<R> {
                 let line: Vec<u8> = self.unread.drain(..=end).collect();
                 return Some(String::from_utf8_lossy(&line[..end]).trim_end_matches('\r').to_owned());
             }
-            assert!(readable(self.from.as_raw_fd(), self.deadline), "no line in time: {}", String::from_utf8_lossy(&self.unread));
+            assert!(
+                readable(self.from.as_raw_fd(), self.deadline),
+                "no line in time: {}",
+                String::from_utf8_lossy(&self.unread)
+            );
             let mut bytes = [0; 4096];
             match self.from.read(&mut bytes) {
                 Ok(0) | Err(_) => return None,
@@ -100,7 +117,14 @@ impl<R: Read + AsRawFd> Lines<R> {
 /// Waits until a process that is not ours to wait for has ended; its parent may be slow to look.
 #[track_caller]
 pub fn until_ended(pid: i32, deadline: Instant) {
-    let state = || fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.rsplit_once(") ")?.1.chars().next();
+    let state = || {
+        fs::read_to_string(format!("/proc/{pid}/stat"))
+            .ok()?
+            .rsplit_once(") ")?
+            .1
+            .chars()
+            .next()
+    };
     while !matches!(state(), None | Some('Z' | 'X')) {
         assert!(Instant::now() < deadline, "process {pid} does not end");
         std::thread::yield_now();
@@ -110,7 +134,14 @@ pub fn until_ended(pid: i32, deadline: Instant) {
 /// Waits until a process is in this state, as /proc has it.
 #[track_caller]
 pub fn until_state(pid: i32, state: char, deadline: Instant) {
-    let now = || fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.rsplit_once(") ")?.1.chars().next();
+    let now = || {
+        fs::read_to_string(format!("/proc/{pid}/stat"))
+            .ok()?
+            .rsplit_once(") ")?
+            .1
+            .chars()
+            .next()
+    };
     while now() != Some(state) {
         assert!(Instant::now() < deadline, "process {pid} is {:?}, not {state}", now());
         std::thread::yield_now();

@@ -12,6 +12,8 @@ use core::sync::atomic::{
 };
 use std::ffi::CString;
 
+use once_cell::race::OnceBox;
+
 use super::format::{self, BLOCK_SLOTS, HEADER_LEN, Header, Kind, MOST_TEXT, SLOT_LEN, SLOT_WORDS, STEP_LEN, Words};
 use super::reader::Reader;
 use super::record::{Owner, Record, Slots};
@@ -33,8 +35,8 @@ const RETRY_EVERY: u64 = 1024;
 #[derive(Debug)]
 pub struct Journal {
     path: CString,
-    /// For a host that can't open the path any more, because it has become another user or left for another root.
-    parked: Option<Parked>,
+    /// For a host that has become another user and can't open the path any more.
+    parked: OnceBox<Parked>,
     head: Mapping,
     source: Source,
     regions: Box<[AtomicPtr<Mapping>]>,
@@ -62,7 +64,7 @@ impl Journal {
     /// # Errors
     /// open's and mmap's; EINVAL for a file that is no journal of this version.
     pub fn open(path: &CStr) -> Result<Journal, Errno> {
-        let file = File::open(path, libc::O_RDWR | libc::O_NOFOLLOW | libc::O_APPEND, 0)?;
+        let file = File::open(path, libc::O_RDWR | libc::O_NOFOLLOW, 0)?;
         if file.size()? < HEADER_LEN {
             return Err(Errno::EINVAL);
         }
@@ -74,7 +76,7 @@ impl Journal {
         // SAFETY: zero is the null pointer. Not written here, the table's pages cost nothing until they are used.
         let regions = unsafe { Box::<[AtomicPtr<Mapping>]>::new_zeroed_slice(REGIONS).assume_init() };
         let ready = AtomicU64::new(0);
-        let parked = Parked::copy_of(file.fd()).ok();
+        let parked = OnceBox::new();
         Ok(Journal { path: path.into(), parked, head, source, regions, ready, stride: AtomicU64::new(128) })
     }
 
@@ -87,6 +89,21 @@ impl Journal {
     #[inline]
     pub fn now(&self) -> u64 {
         self.source.now()
+    }
+
+    fn open_again(&self) -> Result<File, Errno> {
+        File::open(&self.path, libc::O_RDWR | libc::O_NOFOLLOW | libc::O_APPEND, 0)
+    }
+
+    /// Keeps the file open from now on: the host is about to become another user, who may not open it.
+    pub fn keep_open(&self) {
+        if self.parked.get().is_none()
+            && let Ok(file) = self.open_again()
+            && let Ok(parked) = Parked::copy_of(file.fd())
+        {
+            // If another thread was first, its descriptor does, and ours is closed.
+            let _ = self.parked.set(Box::new(parked));
+        }
     }
 
     /// How many calls the journal has recorded or lost, and how many of the recorded ones were denied.
@@ -184,10 +201,10 @@ impl Journal {
     }
 
     fn try_make_ready(&self, index: u64) -> Result<&Mapping, Errno> {
-        let (fd, _opened) = match self.parked.as_ref().and_then(Parked::get) {
+        let (fd, _opened) = match self.parked.get().and_then(Parked::get) {
             Some(fd) => (fd, None),
             None => {
-                let file = File::open(&self.path, libc::O_RDWR | libc::O_NOFOLLOW | libc::O_APPEND, 0)?;
+                let file = self.open_again()?;
                 (file.fd(), Some(file))
             }
         };

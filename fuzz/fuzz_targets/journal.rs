@@ -1,0 +1,4 @@
+//! Journal files. See the crate's library.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| shmgate_fuzz::journal::run(data));

@@ -1,0 +1,4 @@
+//! Policy files. See the crate's library.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| shmgate_fuzz::policy::run(data));
