@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ROUNDS = 5, SIZE = 4096 };
+enum { ROUNDS = 3, SIZE = 4096 };
 
 static key_t key;
 static volatile int held = -1; /* the segment under `key` */
@@ -105,8 +105,8 @@ static const struct measurement {
     {"shmget-creat", look_up_or_create, 1},
     {"ipc-stat", stat_segment, 1},
     {"attach-detach", attach_detach, 4},
-    {"create-remove", create_remove, 8},
-    {"whole-life", whole_life, 8},
+    {"create-remove", create_remove, 16},
+    {"whole-life", whole_life, 16},
 };
 enum { MEASUREMENTS = sizeof measurements / sizeof *measurements };
 

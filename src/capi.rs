@@ -6,7 +6,8 @@ use core::ffi::{CStr, c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use shmgate_core::config::log_target;
-use shmgate_core::gate::{Counters, HostErrno};
+use shmgate_core::errno::{Errno, HostErrno};
+use shmgate_core::gate::Counters;
 use shmgate_core::ledger;
 use shmgate_core::text::reason::ReasonText;
 
@@ -77,11 +78,11 @@ pub extern "C" fn shmgate_backend() -> *const c_char {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shmgate_counters(scope: c_int, out: *mut shmgate_counters) -> c_int {
     let mut errno = HostErrno::save();
-    let counters = guarded(Err(shmgate_core::errno::Errno::EIO), || match scope {
-        _ if !(SHMGATE_PROCESS..=SHMGATE_SESSION).contains(&scope) => Err(shmgate_core::errno::Errno::EINVAL),
-        _ if out.is_null() => Err(shmgate_core::errno::Errno::EFAULT),
+    let counters = guarded(Err(Errno::EIO), || match scope {
+        _ if !(SHMGATE_PROCESS..=SHMGATE_SESSION).contains(&scope) => Err(Errno::EINVAL),
+        _ if out.is_null() => Err(Errno::EFAULT),
         SHMGATE_PROCESS => Ok(gate().process_counters()),
-        _ => gate().session_counters().ok_or(shmgate_core::errno::Errno::ENOENT),
+        _ => gate().session_counters().ok_or(Errno::ENOENT),
     });
     match counters {
         Ok(Counters { calls, denials, in_use: ledger::Counters { bytes, segments, attaches } }) => {
@@ -138,9 +139,9 @@ pub unsafe extern "C" fn shmgate_log(target: *const c_char) -> c_int {
     let mut errno = HostErrno::save();
     // SAFETY: not NULL, and the C caller guarantees a NUL-terminated string.
     let target = (!target.is_null()).then(|| unsafe { CStr::from_ptr(target) });
-    let changed = guarded(Err(shmgate_core::errno::Errno::EIO), || match target.map(CStr::to_bytes) {
-        Some(b"") => Err(shmgate_core::errno::Errno::EINVAL),
-        Some(path) if path.len() >= libc::PATH_MAX as usize => Err(shmgate_core::errno::Errno::ENAMETOOLONG),
+    let changed = guarded(Err(Errno::EIO), || match target.map(CStr::to_bytes) {
+        Some(b"") => Err(Errno::EINVAL),
+        Some(path) if path.len() >= libc::PATH_MAX as usize => Err(Errno::ENAMETOOLONG),
         _ => {
             quiet_panics();
             gate().set_log(target.and_then(|target| log_target(target.to_owned())));

@@ -8,7 +8,7 @@ use core::ffi::{c_char, c_int, c_void};
 use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 use once_cell::race::OnceNonZeroUsize;
-use shmgate_core::gate::HostErrno;
+use shmgate_core::errno::HostErrno;
 
 use crate::next;
 use crate::process::gate;

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use shmgate_core::backend::kernel::Kernel;
 use shmgate_core::call::{Call, Outcome};
-use shmgate_core::errno::Errno;
-use shmgate_core::gate::{Gate, HostErrno};
+use shmgate_core::errno::{Errno, HostErrno};
+use shmgate_core::gate::Gate;
 
 /// Passes a shared memory call through the gate; returns what C gets, and sets errno if it fails.
 ///

@@ -13,8 +13,7 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 
 use libc::{key_t, shmid_ds, size_t, uid_t};
 use shmgate_core::call::Call;
-use shmgate_core::errno::Errno;
-use shmgate_core::gate::HostErrno;
+use shmgate_core::errno::{Errno, HostErrno};
 
 use crate::edge::{answer, gated};
 use crate::next;
@@ -77,9 +76,9 @@ redhook::hook! {
             -1 => Err(Errno::last()),
             key => Ok(u64::from(key as u32)),
         };
-        // SAFETY: the string is read only after the kernel could read it; the host guarantees that it stays.
         let path = |failed| match failed {
-            Some(Errno::EFAULT | Errno::EPERM) => b"".as_slice(),
+            Some(Errno::EFAULT) => b"".as_slice(),
+            // SAFETY: the kernel could read the string, and the host guarantees that it stays.
             _ => unsafe { CStr::from_ptr(pathname) }.to_bytes(),
         };
         answer(gate, &Call::Ftok { path: b"", proj: proj_id }, || gate.ftok(proj_id, real, path)) as key_t

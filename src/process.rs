@@ -7,7 +7,8 @@ use std::panic::catch_unwind;
 
 use once_cell::race::OnceBox;
 use shmgate_core::backend::kernel::{Functions, Kernel};
-use shmgate_core::gate::{Gate, HostErrno};
+use shmgate_core::errno::HostErrno;
+use shmgate_core::gate::Gate;
 
 use crate::{dlopen, next};
 

@@ -103,11 +103,7 @@ fn quotas_and_log(name: &str) {
     let records = session.records();
     plausible(name, records.len());
     let lines = fs::read_to_string(&log).expect("log");
-    assert_eq!(
-        lines.lines().count(),
-        records.len(),
-        "journal and log saw different numbers of calls"
-    );
+    assert_eq!(lines.lines().count(), records.len(), "journal and log saw different numbers of calls");
     for record in records {
         assert_eq!(record["verdict"], "allowed", "{record}");
     }

@@ -37,9 +37,7 @@ fn main() -> ExitCode {
     let count = number("SHMGATE_SEEDS").unwrap_or(200);
     let chunks = (0..count).step_by(CHUNK as usize).map(|first| {
         let last = count.min(first + CHUNK);
-        isolated(format!("seeds {first} to {}", last - 1), move || {
-            (first..last).for_each(compare)
-        })
+        isolated(format!("seeds {first} to {}", last - 1), move || (first..last).for_each(compare))
     });
     run_trials(chunks.collect())
 }
@@ -56,18 +54,10 @@ fn compare(seed: u64) {
     let gated = play(Run::new(program("player")).namespace(&namespace).session(&session), seed);
     let calls = session.records().len();
     if native == gated {
-        assert_eq!(
-            calls,
-            native.lines().filter(|line| is_call(line)).count(),
-            "seed {seed}: records, then calls"
-        );
+        assert_eq!(calls, native.lines().filter(|line| is_call(line)).count(), "seed {seed}: records, then calls");
         return;
     }
-    let same = native
-        .lines()
-        .zip(gated.lines())
-        .take_while(|(native, gated)| native == gated)
-        .count();
+    let same = native.lines().zip(gated.lines()).take_while(|(native, gated)| native == gated).count();
     panic!(
         "seed {seed} differs at line {}\n  kernel: {}\n  gated:  {}\nreplay: SHMGATE_SEED={seed} cargo test --release --test differential",
         same + 1,
@@ -83,10 +73,5 @@ fn is_call(line: &str) -> bool {
 }
 
 fn play(run: Run, seed: u64) -> String {
-    run.arg(seed.to_string())
-        .arg(STEPS.to_string())
-        .timeout(Duration::from_secs(40))
-        .output()
-        .silent()
-        .stdout
+    run.arg(seed.to_string()).arg(STEPS.to_string()).timeout(Duration::from_secs(40)).output().silent().stdout
 }

@@ -50,10 +50,7 @@ fn no_record_lost_none_torn() {
             Some("killed") => {
                 killed += 1;
                 assert!(counted < CALLS, "process {pid} was killed too late to show anything");
-                assert!(
-                    (counted..=counted + 1).contains(&found),
-                    "process {pid}: {counted} calls, {found} records"
-                );
+                assert!((counted..=counted + 1).contains(&found), "process {pid}: {counted} calls, {found} records");
             }
             _ => panic!("{line}"),
         }

@@ -201,10 +201,7 @@ fn parse_size(text: &str) -> Result<u64, SizeError> {
 
 fn parse_count(text: &str) -> Result<u64, &'static str> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse()
-        .ok()
-        .filter(|_| digits)
-        .ok_or("not a count: write a whole number, 0 or more")
+    text.parse().ok().filter(|_| digits).ok_or("not a count: write a whole number, 0 or more")
 }
 
 /// The definitions, for what is generated from them.
@@ -231,20 +228,12 @@ pub fn parse() -> Result<Command, Failure> {
 fn condense(message: &str) -> String {
     let mut paragraphs = message.split("\n\n");
     let wrong = paragraphs.next().unwrap_or_default();
-    let mut line = wrong
-        .strip_prefix("error: ")
-        .unwrap_or(wrong)
-        .lines()
-        .map(str::trim)
-        .collect::<Vec<_>>()
-        .join(" ");
+    let mut line = wrong.strip_prefix("error: ").unwrap_or(wrong).lines().map(str::trim).collect::<Vec<_>>().join(" ");
     let mut help = String::new();
     for paragraph in paragraphs {
         if let Some(usage) = paragraph.strip_prefix("Usage: ") {
             // The words before the first option or argument are the subcommand.
-            let words = usage
-                .split_whitespace()
-                .take_while(|word| word.starts_with(|first: char| first.is_ascii_lowercase()));
+            let words = usage.split_whitespace().take_while(|word| word.starts_with(|first: char| first.is_ascii_lowercase()));
             help = format!("; see {} --help", words.collect::<Vec<_>>().join(" "));
         }
         for tip in paragraph.lines().filter_map(|part| part.trim().strip_prefix("tip: ")) {
@@ -271,26 +260,14 @@ mod tests {
     #[test]
     fn errors_are_a_line_with_what_to_do() {
         for (args, parts) in [
-            (
-                &["shmgate", "run", "--frob", "--", "true"][..],
-                &["unexpected argument '--frob'", "see shmgate run --help"][..],
-            ),
-            (
-                &["shmgate", "run", "--max-bytes", "12Q", "true"],
-                &["invalid value '12Q'", "--max-bytes", "not a size", "MiB"],
-            ),
+            (&["shmgate", "run", "--frob", "--", "true"][..], &["unexpected argument '--frob'", "see shmgate run --help"][..]),
+            (&["shmgate", "run", "--max-bytes", "12Q", "true"], &["invalid value '12Q'", "--max-bytes", "not a size", "MiB"]),
             (&["shmgate", "run", "--max-segments", "-1", "true"], &["-1"]),
             (&["shmgate", "run", "--max-segments", "+1", "true"], &["not a count"]),
             (&["shmgate", "run", "--quiet"], &["COMMAND", "see shmgate run --help"]),
-            (
-                &["shmgate", "polcy"],
-                &["unrecognized subcommand 'polcy'", "'policy'", "see shmgate --help"],
-            ),
+            (&["shmgate", "polcy"], &["unrecognized subcommand 'polcy'", "'policy'", "see shmgate --help"]),
             (&["shmgate", "log"], &["SESSION", "see shmgate log --help"]),
-            (
-                &["shmgate", "completions", "tcsh"],
-                &["tcsh", "bash", "elvish", "fish", "powershell", "zsh"],
-            ),
+            (&["shmgate", "completions", "tcsh"], &["tcsh", "bash", "elvish", "fish", "powershell", "zsh"]),
         ] {
             let message = error(args);
             assert!(!message.contains('\n'), "{message}");
@@ -302,13 +279,9 @@ mod tests {
 
     #[test]
     fn what_follows_the_command_is_the_commands() {
-        for args in [
-            &["shmgate", "run", "-q", "--", "ls", "-q", "--help"][..],
-            &["shmgate", "run", "-q", "ls", "-q", "--help"],
-        ] {
-            let Command::Run(options) = Cli::try_parse_from(args).unwrap().command else {
-                panic!()
-            };
+        for args in [&["shmgate", "run", "-q", "--", "ls", "-q", "--help"][..], &["shmgate", "run", "-q", "ls", "-q", "--help"]]
+        {
+            let Command::Run(options) = Cli::try_parse_from(args).unwrap().command else { panic!() };
             assert_eq!(options.command, ["ls", "-q", "--help"]);
         }
         let Command::Run(options) = Cli::try_parse_from(["shmgate", "run", "--", "--odd", "--"]).unwrap().command else {

@@ -45,10 +45,7 @@ impl Signals {
         unsafe {
             libc::sigprocmask(libc::SIG_SETMASK, &all(), before.as_mut_ptr());
             let sigchld_before = libc::signal(libc::SIGCHLD, libc::SIG_DFL);
-            Signals {
-                before: before.assume_init(),
-                sigchld_before,
-            }
+            Signals { before: before.assume_init(), sigchld_before }
         }
     }
 
@@ -69,11 +66,7 @@ impl Signals {
         };
         // SAFETY: `restore` makes system calls only.
         let child = unsafe { command.pre_exec(restore) }.spawn()?;
-        Ok(Child {
-            pid: child.id() as i32,
-            was_continued: false,
-            stop_passed_on: false,
-        })
+        Ok(Child { pid: child.id() as i32, was_continued: false, stop_passed_on: false })
     }
 }
 
@@ -250,10 +243,7 @@ mod tests {
 
     #[test]
     fn our_parent_is_known() {
-        assert_eq!(
-            parent(std::process::id() as i32),
-            Some(std::os::unix::process::parent_id() as i32)
-        );
+        assert_eq!(parent(std::process::id() as i32), Some(std::os::unix::process::parent_id() as i32));
         assert_eq!(parent(0x3fff_ffff), None);
     }
 }

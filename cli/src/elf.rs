@@ -50,11 +50,7 @@ impl Elf {
     /// True if the loader is glibc's, whose rules for preloading are the ones that the library is made for.
     pub fn has_glibc_loader(&self) -> bool {
         let name = self.loader.as_deref().map(|path| path.rsplit('/').next().unwrap_or(path));
-        name.is_none_or(|name| {
-            ["ld-linux", "ld64.so.", "ld.so."]
-                .iter()
-                .any(|prefix| name.starts_with(prefix))
-        })
+        name.is_none_or(|name| ["ld-linux", "ld64.so.", "ld.so."].iter().any(|prefix| name.starts_with(prefix)))
     }
 }
 
@@ -66,11 +62,7 @@ fn parse<'data, H: FileHeader<Endian = Endianness>, R: ReadRef<'data>>(data: R) 
         is_little_endian: endian == Endianness::Little,
         machine: header.e_machine(endian),
     };
-    let mut elf = Elf {
-        machine,
-        loader: None,
-        is_static: true,
-    };
+    let mut elf = Elf { machine, loader: None, is_static: true };
     for segment in header.program_headers(endian, data).ok()? {
         if let Ok(Some(loader)) = segment.interpreter(endian, data) {
             elf.loader = Some(String::from_utf8_lossy(loader).into_owned());
@@ -94,26 +86,14 @@ mod tests {
         assert!(!elf.is_static && elf.has_glibc_loader(), "{elf:?}");
         assert_eq!(elf.machine.is_64, cfg!(target_pointer_width = "64"));
         let loader = Elf::read(Path::new(elf.loader.as_deref().unwrap())).unwrap().unwrap();
-        assert!(
-            !loader.is_static && loader.loader.is_none() && loader.machine == elf.machine,
-            "{loader:?}"
-        );
+        assert!(!loader.is_static && loader.loader.is_none() && loader.machine == elf.machine, "{loader:?}");
     }
 
     #[test]
     fn loaders_of_other_libcs_are_known() {
         let with = |loader: &str| {
-            let machine = Machine {
-                is_64: true,
-                is_little_endian: true,
-                machine: 62,
-            };
-            Elf {
-                machine,
-                loader: Some(loader.into()),
-                is_static: false,
-            }
-            .has_glibc_loader()
+            let machine = Machine { is_64: true, is_little_endian: true, machine: 62 };
+            Elf { machine, loader: Some(loader.into()), is_static: false }.has_glibc_loader()
         };
         assert!(with("/lib64/ld-linux-x86-64.so.2") && with("/lib/ld-linux-aarch64.so.1") && with("/lib/ld64.so.1"));
         assert!(!with("/lib/ld-musl-x86_64.so.1") && !with("/system/bin/linker64"));

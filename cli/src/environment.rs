@@ -30,11 +30,7 @@ impl Log {
             None if options.json && !given => Some(OsString::from("-")),
             other => other.clone(),
         };
-        let format = if options.json {
-            Some("json")
-        } else {
-            asked.as_ref().map(|_| "text")
-        };
+        let format = if options.json { Some("json") } else { asked.as_ref().map(|_| "text") };
         let Some(asked) = asked else {
             return Ok(Log { target: None, format });
         };
@@ -50,10 +46,7 @@ impl Log {
                 OsString::from_vec(path.into_bytes())
             }
         };
-        Ok(Log {
-            target: Some(target),
-            format,
-        })
+        Ok(Log { target: Some(target), format })
     }
 }
 

@@ -25,10 +25,7 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(status: u8, message: impl Display) -> Failure {
-        Failure {
-            status,
-            message: message.to_string(),
-        }
+        Failure { status, message: message.to_string() }
     }
 
     /// Bad usage, with exit status 2.
@@ -50,11 +47,7 @@ pub fn say(message: impl Display) {
     let mut line = String::from("shmgate: ");
     for character in message.to_string().chars() {
         // A file name may hold a newline: the message stays one line.
-        if character.is_control() {
-            line.extend(character.escape_default())
-        } else {
-            line.push(character)
-        }
+        if character.is_control() { line.extend(character.escape_default()) } else { line.push(character) }
     }
     line.push('\n');
     let _ = io::stderr().write_all(line.as_bytes());

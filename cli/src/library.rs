@@ -27,38 +27,26 @@ impl Library {
         if let Some(path) = env::var_os("SHMGATE_LIB").filter(|path| !path.is_empty()) {
             let path = std::path::absolute(&path).unwrap_or_else(|_| path.into());
             return Library::at(path.clone()).map_err(|why| {
-                Failure::usage(format!(
-                    "SHMGATE_LIB={}: {why}; set it to the path of libshmgate.so",
-                    path.display()
-                ))
+                Failure::usage(format!("SHMGATE_LIB={}: {why}; set it to the path of libshmgate.so", path.display()))
             });
         }
         let command = env::current_exe().unwrap_or_default();
         let places = places(command.parent().unwrap_or(Path::new("/")));
-        let found = places
-            .iter()
-            .flat_map(|place| NAMES.map(|name| place.join(name)))
-            .find(|path| path.is_file());
+        let found = places.iter().flat_map(|place| NAMES.map(|name| place.join(name))).find(|path| path.is_file());
         match found {
             Some(path) => {
                 Library::at(path.clone()).map_err(|why| Failure::usage(format!("{}: {why}; install it anew", path.display())))
             }
             None => {
                 let places: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
-                Err(Failure::usage(format!(
-                    "libshmgate.so not found in {}; set SHMGATE_LIB to its path",
-                    places.join(", ")
-                )))
+                Err(Failure::usage(format!("libshmgate.so not found in {}; set SHMGATE_LIB to its path", places.join(", "))))
             }
         }
     }
 
     fn at(path: PathBuf) -> Result<Library, String> {
         match Elf::read(&path) {
-            Ok(Some(elf)) => Ok(Library {
-                path,
-                machine: elf.machine,
-            }),
+            Ok(Some(elf)) => Ok(Library { path, machine: elf.machine }),
             Ok(None) => Err("not a shared library".into()),
             Err(error) => Err(words(&error)),
         }
@@ -99,20 +87,13 @@ fn places(beside: &Path) -> Vec<PathBuf> {
 
 /// The loader splits LD_PRELOAD at spaces and colons, and expands $LIB and the like.
 fn is_plain(path: &Path) -> bool {
-    !path
-        .as_os_str()
-        .as_bytes()
-        .iter()
-        .any(|byte| matches!(byte, b' ' | b':' | b'$'))
+    !path.as_os_str().as_bytes().iter().any(|byte| matches!(byte, b' ' | b':' | b'$'))
 }
 
 /// LD_PRELOAD with the library behind what is there already: libasan, for one, insists on being first.
 pub fn preload(before: Option<&OsStr>, library: &Path) -> OsString {
     let before = before.unwrap_or_default();
-    let has_it = before
-        .as_bytes()
-        .split(|byte| matches!(byte, b' ' | b':'))
-        .any(|one| one == library.as_os_str().as_bytes());
+    let has_it = before.as_bytes().split(|byte| matches!(byte, b' ' | b':')).any(|one| one == library.as_os_str().as_bytes());
     let mut value = before.to_owned();
     if !has_it {
         if !value.is_empty() {

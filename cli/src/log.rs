@@ -13,7 +13,7 @@ use shmgate_core::text::json::{Json, Utc};
 
 use crate::args::LogOptions;
 use crate::failure::{DAMAGED, Failure, written};
-use crate::sessions;
+use crate::members;
 
 /// How often a follower looks for new records.
 const POLL: Duration = Duration::from_millis(50);
@@ -30,32 +30,14 @@ pub fn log(options: &LogOptions) -> Result<u8, Failure> {
         Err(error) => (None, Some(error)),
     };
     let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    let mut printer = Printer {
-        timeline: Timeline::new(open(&path)?),
-        policy,
-        options,
-        out,
-        records: 0,
-    };
-    written(if options.follow {
-        printer.follow(&session)
-    } else {
-        printer.print()
-    })?;
+    let mut printer = Printer { timeline: Timeline::new(open(&path)?), policy, options, out, records: 0 };
+    written(if options.follow { printer.follow(&session) } else { printer.print() })?;
 
     let Printer { timeline, records, .. } = printer;
     let damaged = timeline.damaged().min().map(|offset| ("damaged", offset));
-    let cut = || {
-        timeline
-            .reader()
-            .is_cut()
-            .then(|| ("cut off", std::fs::metadata(&path).map_or(0, |meta| meta.len())))
-    };
+    let cut = || timeline.reader().is_cut().then(|| ("cut off", std::fs::metadata(&path).map_or(0, |meta| meta.len())));
     if let Some((what, offset)) = damaged.or_else(cut) {
-        let message = format!(
-            "journal {}: {what} at offset {offset}, {records} records readable and printed",
-            path.display()
-        );
+        let message = format!("journal {}: {what} at offset {offset}, {records} records readable and printed", path.display());
         return Err(Failure::new(DAMAGED, message));
     }
     policy_fault.map_or(Ok(0), |error| Err(Failure::new(DAMAGED, error)))
@@ -107,7 +89,7 @@ impl Printer<'_> {
         loop {
             self.print()?;
             if asked.is_none_or(|at| at.elapsed() >= ALIVE) {
-                if !sessions::is_in_use(session) {
+                if !members::is_in_use(session) {
                     // What they did last may have come since.
                     return self.print();
                 }

@@ -3,7 +3,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `args` | the options of all subcommands, and their help |
-//! | `run` | `shmgate run`, with `environment`, `library`, `program` (and `elf`, `script`), `sessions`, `child`, `summary` |
+//! | `run` | `shmgate run`, with `environment`, `library`, `program` (and `elf`, `script`), `sessions` (and `members`), `child`, `summary` |
 //! | `log` | `shmgate log` |
 //! | `policy` | `shmgate policy check`, and `run`'s policy options |
 //! | `completions`, `man` | what is generated from the definitions in `args` |
@@ -21,6 +21,7 @@ mod failure;
 mod library;
 mod log;
 mod man;
+mod members;
 mod policy;
 mod program;
 mod run;

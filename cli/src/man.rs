@@ -30,19 +30,12 @@ fn pages(command: &Command, name: &str, directory: &Path) -> io::Result<()> {
 
 fn page(command: &Command, name: &str) -> io::Result<Vec<u8>> {
     let version = concat!("shmgate ", env!("CARGO_PKG_VERSION"));
-    let man = Man::new(command.clone())
-        .title(name.to_uppercase())
-        .source(version)
-        .manual("shmgate");
+    let man = Man::new(command.clone()).title(name.to_uppercase()).source(version).manual("shmgate");
     let mut out = Vec::new();
     man.render_title(&mut out)?;
     man.render_name_section(&mut out)?;
     let usage = command.clone().render_usage().to_string();
-    writeln!(
-        out,
-        ".SH SYNOPSIS\n{}",
-        escaped(usage.strip_prefix("Usage: ").unwrap_or(&usage))
-    )?;
+    writeln!(out, ".SH SYNOPSIS\n{}", escaped(usage.strip_prefix("Usage: ").unwrap_or(&usage)))?;
     man.render_description_section(&mut out)?;
     man.render_options_section(&mut out)?;
     if command.get_subcommands().any(|subcommand| !subcommand.is_hide_set()) {
@@ -52,21 +45,10 @@ fn page(command: &Command, name: &str) -> io::Result<Vec<u8>> {
     let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     for section in text.split("\n\n").filter(|section| !section.is_empty()) {
         let (heading, lines) = section.split_once('\n').unwrap_or((section, ""));
-        writeln!(
-            out,
-            ".SH {}\n.nf\n{}\n.fi",
-            heading.trim_end_matches(':').to_uppercase(),
-            escaped(lines)
-        )?;
+        writeln!(out, ".SH {}\n.nf\n{}\n.fi", heading.trim_end_matches(':').to_uppercase(), escaped(lines))?;
     }
-    let see = ["shmgate", "shmgate-run", "shmgate-log", "ipcs", "ipcrm"]
-        .into_iter()
-        .filter(|page| *page != name);
-    writeln!(
-        out,
-        ".SH \"SEE ALSO\"\n{}",
-        see.map(|page| escaped(page) + "(1)").collect::<Vec<_>>().join(", ")
-    )?;
+    let see = ["shmgate", "shmgate-run", "shmgate-log", "ipcs", "ipcrm"].into_iter().filter(|page| *page != name);
+    writeln!(out, ".SH \"SEE ALSO\"\n{}", see.map(|page| escaped(page) + "(1)").collect::<Vec<_>>().join(", "))?;
     Ok(out)
 }
 
@@ -74,11 +56,7 @@ fn page(command: &Command, name: &str) -> io::Result<Vec<u8>> {
 fn escaped(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
     let line = |line: &str| {
-        if line.starts_with(['.', '\'']) {
-            format!("\\&{line}")
-        } else {
-            line.to_owned()
-        }
+        if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line.to_owned() }
     };
     text.lines().map(line).collect::<Vec<_>>().join("\n")
 }

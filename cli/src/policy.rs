@@ -29,10 +29,7 @@ pub fn check(file: &Path) -> Result<u8, Failure> {
 
 /// The policy of the options and the file that they name; `None` if there is no such option.
 pub fn resolve(limits: &Limits) -> Result<Option<Policy>, Failure> {
-    let with_name = |failure: Failure| Failure {
-        message: format!("policy {}", failure.message),
-        ..failure
-    };
+    let with_name = |failure: Failure| Failure { message: format!("policy {}", failure.message), ..failure };
     let mut policy = match &limits.policy {
         Some(file) => load(file).map_err(with_name)?,
         None => Policy::default(),
@@ -59,10 +56,7 @@ fn read(from: impl Read, name: &str) -> Result<Policy, Failure> {
     let read = from.take(MOST_BYTES + 1).read_to_end(&mut bytes);
     read.map_err(|error| Failure::usage(format!("{name}: {}", words(&error))))?;
     if bytes.len() as u64 > MOST_BYTES {
-        return Err(Failure::usage(format!(
-            "{name}: longer than {}, this is no policy",
-            Size(MOST_BYTES)
-        )));
+        return Err(Failure::usage(format!("{name}: longer than {}, this is no policy", Size(MOST_BYTES))));
     }
     match str::from_utf8(&bytes) {
         Ok(text) => Policy::parse(text).map_err(|error| Failure::usage(format!("{name}:{error}"))),
@@ -70,9 +64,7 @@ fn read(from: impl Read, name: &str) -> Result<Policy, Failure> {
             let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
             let column = good.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
             let line = good.matches('\n').count() + 1;
-            Err(Failure::usage(format!(
-                "{name}:{line}:{column}: a byte that is not UTF-8, expected TOML text"
-            )))
+            Err(Failure::usage(format!("{name}:{line}:{column}: a byte that is not UTF-8, expected TOML text")))
         }
     }
 }
@@ -109,11 +101,7 @@ fn describe(policy: &Policy) -> String {
             Action::Mask(bits) => format!("mask {bits:04o}"),
         };
         let calls: Vec<&str> = rule.calls.iter().map(|call| call.name()).collect();
-        let calls = if calls.is_empty() {
-            "any call".to_owned()
-        } else {
-            calls.join(", ")
-        };
+        let calls = if calls.is_empty() { "any call".to_owned() } else { calls.join(", ") };
         line(&format!("rule \"{}\": {action} ({calls})", rule.name.escape_debug()));
     }
     out
@@ -123,11 +111,7 @@ fn amounts(quota: &Quota) -> String {
     let bytes = quota.bytes.map(|bytes| Size(bytes).to_string());
     let segments = quota.segments.map(|count| format!("{count} segments"));
     let attaches = quota.attaches.map(|count| format!("{count} attaches"));
-    [bytes, segments, attaches]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>()
-        .join(", ")
+    [bytes, segments, attaches].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -139,21 +123,9 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let file = temp.path().join("p.toml");
         std::fs::write(&file, "[quota.session]\nbytes = \"1M\"\nsegments = 4\n").unwrap();
-        let limits = Limits {
-            policy: Some(file),
-            max_bytes: Some(4096),
-            dry_run: true,
-            ..Limits::default()
-        };
+        let limits = Limits { policy: Some(file), max_bytes: Some(4096), dry_run: true, ..Limits::default() };
         let policy = resolve(&limits).unwrap().unwrap();
-        assert_eq!(
-            policy.session,
-            Quota {
-                bytes: Some(4096),
-                segments: Some(4),
-                attaches: None
-            }
-        );
+        assert_eq!(policy.session, Quota { bytes: Some(4096), segments: Some(4), attaches: None });
         assert!(policy.dry_run);
         assert_eq!(resolve(&Limits::default()).unwrap(), None);
     }

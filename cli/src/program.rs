@@ -92,10 +92,9 @@ pub fn find(command: &OsStr) -> Result<PathBuf, Failure> {
     match search(command, std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into())) {
         Search::Found(path) => Ok(path),
         Search::NotExecutable(path) => refused(&format!("{} is not executable", path.display())),
-        Search::NotFound if fs::metadata(command).is_ok_and(|meta| meta.is_file()) => Err(Failure::new(
-            NOT_FOUND,
-            format!("{name}: not found in PATH; for the one in this directory write ./{name}"),
-        )),
+        Search::NotFound if fs::metadata(command).is_ok_and(|meta| meta.is_file()) => {
+            Err(Failure::new(NOT_FOUND, format!("{name}: not found in PATH; for the one in this directory write ./{name}")))
+        }
         Search::NotFound => Err(Failure::new(NOT_FOUND, format!("{name}: not found in PATH"))),
     }
 }
@@ -112,11 +111,7 @@ fn search(command: &OsStr, path: OsString) -> Search {
     }
     let mut best = Search::NotFound;
     for directory in std::env::split_paths(&path) {
-        let directory = if directory.as_os_str().is_empty() {
-            PathBuf::from(".")
-        } else {
-            directory
-        };
+        let directory = if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory };
         let candidate = directory.join(command);
         if fs::metadata(&candidate).is_ok_and(|meta| meta.is_file()) {
             if system::may_execute(&candidate) {
@@ -137,12 +132,7 @@ pub fn judge(path: &Path, machine: Machine) -> Result<(), Ungated> {
 }
 
 fn judge_at(path: &Path, machine: Machine, depth: usize) -> Result<(), Ungated> {
-    let refused = |reason: Reason| {
-        Err(Ungated {
-            program: path.into(),
-            reason,
-        })
-    };
+    let refused = |reason: Reason| Err(Ungated { program: path.into(), reason });
     let elf = match Elf::read(path) {
         Err(error) => return refused(Reason::Unreadable(words(&error))),
         Ok(elf) => elf,
@@ -181,10 +171,7 @@ fn judge_script(path: &Path, machine: Machine, depth: usize) -> Result<(), Ungat
     judge_at(&script.interpreter, machine, depth + 1)?;
     let Some(env) = script.env() else { return Ok(()) };
     if env.clears {
-        return Err(Ungated {
-            program: path.into(),
-            reason: Reason::ClearsEnvironment,
-        });
+        return Err(Ungated { program: path.into(), reason: Reason::ClearsEnvironment });
     }
     match env.program.and_then(|program| find(&program).ok()) {
         Some(program) => judge_at(&program, machine, depth + 1),
@@ -199,16 +186,8 @@ fn rights(path: &Path) -> Option<&'static str> {
     let gives = system::gives_rights(path);
     let group_set = libc::S_ISGID | libc::S_IXGRP;
     // The effective ids to be, against the real ones: root that runs a program of root's gets nothing new.
-    let euid = if gives && meta.mode() & libc::S_ISUID != 0 {
-        meta.uid()
-    } else {
-        ids.euid
-    };
-    let egid = if gives && meta.mode() & group_set == group_set {
-        meta.gid()
-    } else {
-        ids.egid
-    };
+    let euid = if gives && meta.mode() & libc::S_ISUID != 0 { meta.uid() } else { ids.euid };
+    let egid = if gives && meta.mode() & group_set == group_set { meta.gid() } else { ids.egid };
     if euid != ids.uid {
         return Some("is setuid");
     }
@@ -243,10 +222,7 @@ mod tests {
         let path = fs::canonicalize("/proc/self/exe").unwrap();
         let machine = Elf::read(&path).unwrap().unwrap().machine;
         assert_eq!(judge(&path, machine), Ok(()));
-        let other = Machine {
-            is_64: !machine.is_64,
-            ..machine
-        };
+        let other = Machine { is_64: !machine.is_64, ..machine };
         assert!(judge(&path, other).unwrap_err().to_string().contains("another architecture"));
     }
 }

@@ -30,11 +30,7 @@ pub fn run(options: &RunOptions) -> Result<u8, Failure> {
     let session = running.session.clone();
     let policy = session.policy().map_err(Failure::usage)?;
     // Only a session that was joined has counted anything.
-    let before = if running.is_kept() && !options.quiet {
-        Counts::of(&session)
-    } else {
-        Counts::default()
-    };
+    let before = if running.is_kept() && !options.quiet { Counts::of(&session) } else { Counts::default() };
 
     let mut command = Command::new(&path);
     command.arg0(name).args(arguments);
@@ -67,10 +63,7 @@ pub fn run(options: &RunOptions) -> Result<u8, Failure> {
         summary::print(&session, before, &how_to_see);
     }
     if running.finish() && !options.quiet {
-        say(format!(
-            "processes of the session still run; watch them with: shmgate log --follow {}",
-            session.dir().display()
-        ));
+        say(format!("processes of the session still run; watch them with: shmgate log --follow {}", session.dir().display()));
     }
     Ok(status)
 }
@@ -91,10 +84,6 @@ fn gate_or_refuse(path: &Path, library: &Library, options: &RunOptions) -> Resul
 
 /// The command was found, and may be executed: what is missing then is what it is run by.
 fn not_started(path: &Path, error: &io::Error) -> Failure {
-    let hint = if error.kind() == io::ErrorKind::NotFound {
-        "; is its interpreter or loader there?"
-    } else {
-        ""
-    };
+    let hint = if error.kind() == io::ErrorKind::NotFound { "; is its interpreter or loader there?" } else { "" };
     Failure::new(NOT_EXECUTABLE, format!("{}: {}{hint}", path.display(), words(error)))
 }

@@ -45,10 +45,7 @@ impl Script {
 
 fn parse(start: &[u8]) -> Option<Script> {
     let line = start.strip_prefix(b"#!")?.split(|&byte| byte == b'\n').next()?.trim_ascii();
-    let end = line
-        .iter()
-        .position(|byte| matches!(byte, b' ' | b'\t'))
-        .unwrap_or(line.len());
+    let end = line.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(line.len());
     let (interpreter, argument) = line.split_at(end);
     if interpreter.is_empty() {
         return None;
@@ -61,9 +58,7 @@ fn parse(start: &[u8]) -> Option<Script> {
 
 /// env(1)'s options, as far as scripts use them. Quotes in `-S` are not looked into.
 fn env(argument: &[u8]) -> Env {
-    let split = [&b"-S"[..], b"--split-string="]
-        .iter()
-        .find_map(|option| argument.strip_prefix(*option));
+    let split = [&b"-S"[..], b"--split-string="].iter().find_map(|option| argument.strip_prefix(*option));
     let mut result = Env::default();
     let words: Vec<&[u8]> = match split {
         Some(rest) => rest.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect(),
@@ -116,11 +111,7 @@ mod tests {
             ("#!/usr/bin/env", None, false),
         ] {
             let env = script(line).1.unwrap();
-            assert_eq!(
-                (env.program.as_deref().and_then(OsStr::to_str), env.clears),
-                (program, clears),
-                "{line}"
-            );
+            assert_eq!((env.program.as_deref().and_then(OsStr::to_str), env.clears), (program, clears), "{line}");
         }
     }
 }

@@ -1,10 +1,9 @@
-//! The session of a run: where it is, who uses it, and when it can go.
+//! The session of a run: where it is, and when it can go.
 //!
-//! Sessions without a name of their own lie in a directory of the user's. A run holds a lock on its session's journal while it
-//! lasts; one that was killed left its session behind, which the next run sweeps away once nobody uses it. Lock order: the
-//! directory's lock before a journal's.
+//! Sessions without a name of their own lie in a directory of the user's. A run that was killed left its session behind, which
+//! the next run sweeps away once nobody uses it. Lock order: the directory's lock before a journal's.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -14,7 +13,7 @@ use shmgate_core::policy::Policy;
 use shmgate_core::session::Session;
 
 use crate::failure::{Failure, words};
-use crate::system;
+use crate::{members, system};
 
 /// A session in use by this run.
 #[derive(Debug)]
@@ -32,11 +31,7 @@ impl Running {
         let dir = std::path::absolute(dir)
             .map_err(|error| Failure::usage(format!("session {}: {}", dir.display(), words(&error))))?;
         let session = Session::create_or_join(&dir, policy).map_err(Failure::usage)?;
-        Ok(Running {
-            lease: lease(&session),
-            session,
-            is_temporary: false,
-        })
+        Ok(Running { lease: members::lease(&session), session, is_temporary: false })
     }
 
     fn temporary(policy: Option<&Policy>) -> Result<Running, Failure> {
@@ -50,22 +45,14 @@ impl Running {
             let _ = lock.lock_shared();
         }
         let fault = |error: io::Error| {
-            Failure::usage(format!(
-                "{}: {}; name a session's place with --session",
-                base.display(),
-                words(&error)
-            ))
+            Failure::usage(format!("{}: {}; name a session's place with --session", base.display(), words(&error)))
         };
         let dir = new_directory(&base).map_err(fault)?;
         let session = Session::create_or_join(&dir, policy).map_err(|error| {
             let _ = fs::remove_dir(&dir);
             Failure::usage(error)
         })?;
-        Ok(Running {
-            lease: lease(&session),
-            session,
-            is_temporary: true,
-        })
+        Ok(Running { lease: members::lease(&session), session, is_temporary: true })
     }
 
     /// True if the session stays after the run in any case.
@@ -82,46 +69,13 @@ impl Running {
         if !self.is_temporary {
             return false;
         }
-        if is_in_use(&self.session) {
+        if members::is_in_use(&self.session) {
             return true;
         }
         // The command's own files in there, if it made any, stay.
         let _ = self.session.remove();
         false
     }
-}
-
-fn lease(session: &Session) -> Option<File> {
-    let journal = File::open(session.dir().join("journal")).ok()?;
-    journal.lock_shared().ok().map(|()| journal)
-}
-
-/// True if a run lasts in this session, or a process of it lives.
-pub fn is_in_use(session: &Session) -> bool {
-    let is_leased = File::open(session.dir().join("journal"))
-        .is_ok_and(|journal| matches!(journal.try_lock(), Err(TryLockError::WouldBlock)));
-    is_leased || session.ledger().is_ok_and(|ledger| ledger.has_processes()) || is_in_an_environment(session.dir())
-}
-
-/// True if a process has this session in its environment: it may not have made a call yet.
-fn is_in_an_environment(session: &Path) -> bool {
-    let identity = |path: &Path| fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
-    let wanted = identity(session);
-    let me = std::process::id().to_string();
-    let Ok(processes) = fs::read_dir("/proc") else { return false };
-    processes.flatten().filter(|entry| entry.file_name() != *me).any(|entry| {
-        let Ok(environment) = fs::read(entry.path().join("environ")) else {
-            return false;
-        };
-        let named = environment
-            .split(|&byte| byte == 0)
-            .find_map(|variable| variable.strip_prefix(b"SHMGATE_SESSION="));
-        named.is_some_and(|named| {
-            identity(Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(
-                named,
-            ))) == wanted
-        })
-    })
 }
 
 /// The user's directory for temporary sessions, made if need be.
@@ -139,10 +93,9 @@ fn base() -> Result<PathBuf, Failure> {
     let base = PathBuf::from(format!("/tmp/shmgate-{euid}"));
     match make_private(&base, euid) {
         Ok(()) => Ok(base),
-        Err(why) => Err(Failure::usage(format!(
-            "{}: {why}; remove it, or name a session's place with --session",
-            base.display()
-        ))),
+        Err(why) => {
+            Err(Failure::usage(format!("{}: {why}; remove it, or name a session's place with --session", base.display())))
+        }
     }
 }
 
@@ -179,7 +132,7 @@ fn sweep(base: &Path) {
     let Ok(entries) = fs::read_dir(base) else { return };
     for entry in entries.flatten() {
         if let Ok(session) = Session::open(&entry.path())
-            && !is_in_use(&session)
+            && !members::is_in_use(&session)
         {
             let _ = session.remove();
         }

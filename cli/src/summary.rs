@@ -63,18 +63,11 @@ pub fn print(session: &Session, before: Counts, how_to_see: &str) {
     }
     if counts.noted > 0 {
         let calls = if counts.noted == 1 { "call" } else { "calls" };
-        say(format!(
-            "{} {calls} would have been denied (dry run); {how_to_see}",
-            counts.noted
-        ));
+        say(format!("{} {calls} would have been denied (dry run); {how_to_see}", counts.noted));
     }
     if counts.lost > 0 {
         let why = Errno(journal.header().lost_errno.load(Relaxed) as i32).text();
-        say(format!(
-            "{} not recorded ({why}); make room in {}",
-            calls_were(counts.lost),
-            session.dir().display()
-        ));
+        say(format!("{} not recorded ({why}); make room in {}", calls_were(counts.lost), session.dir().display()));
     }
     for segment in ledger.segments(&KERNEL) {
         left_behind(&segment);
@@ -82,11 +75,7 @@ pub fn print(session: &Session, before: Counts, how_to_see: &str) {
 }
 
 fn calls_were(count: u64) -> String {
-    if count == 1 {
-        "1 call was".to_owned()
-    } else {
-        format!("{count} calls were")
-    }
+    if count == 1 { "1 call was".to_owned() } else { format!("{count} calls were") }
 }
 
 fn left_behind(segment: &Segment) {
@@ -98,7 +87,5 @@ fn left_behind(segment: &Segment) {
     // The segment's mode may forbid a look.
     let attached = seen.map_or("?".to_owned(), |seen| seen.nattch.to_string());
     let (id, key, size) = (segment.shmid, Key(segment.key), segment.size);
-    say(format!(
-        "left behind: shmid {id}, key {key}, {size} bytes, {attached} attached; remove it with: ipcrm -m {id}"
-    ));
+    say(format!("left behind: shmid {id}, key {key}, {size} bytes, {attached} attached; remove it with: ipcrm -m {id}"));
 }

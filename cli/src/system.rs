@@ -22,14 +22,7 @@ pub struct Ids {
 /// The caller's ids.
 pub fn ids() -> Ids {
     // SAFETY: these always succeed.
-    unsafe {
-        Ids {
-            uid: libc::getuid(),
-            gid: libc::getgid(),
-            euid: libc::geteuid(),
-            egid: libc::getegid(),
-        }
-    }
+    unsafe { Ids { uid: libc::getuid(), gid: libc::getgid(), euid: libc::geteuid(), egid: libc::getegid() } }
 }
 
 /// True if the caller may execute `path`.
@@ -44,12 +37,8 @@ pub fn gives_rights(path: &Path) -> bool {
     let mut stat = MaybeUninit::<libc::statvfs>::zeroed();
     let Some(path) = c_path(path) else { return true };
     // SAFETY: the path is NUL-terminated and `stat` has room for the answer; this prctl takes no pointer.
-    let (failed, no_new_rights) = unsafe {
-        (
-            libc::statvfs(path.as_ptr(), stat.as_mut_ptr()),
-            libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0),
-        )
-    };
+    let (failed, no_new_rights) =
+        unsafe { (libc::statvfs(path.as_ptr(), stat.as_mut_ptr()), libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)) };
     // SAFETY: statvfs is plain data, zeroed or filled.
     let nosuid = failed == 0 && unsafe { stat.assume_init() }.f_flag & libc::ST_NOSUID != 0;
     !nosuid && no_new_rights != 1
@@ -81,8 +70,5 @@ pub fn segment(shmid: i32) -> Option<Segment> {
     }
     // SAFETY: shmid_ds is plain data, and filled.
     let stat = unsafe { stat.assume_init() };
-    Some(Segment {
-        nattch: stat.shm_nattch,
-        is_removed: u32::from(stat.shm_perm.mode) & REMOVED != 0,
-    })
+    Some(Segment { nattch: stat.shm_nattch, is_removed: u32::from(stat.shm_perm.mode) & REMOVED != 0 })
 }

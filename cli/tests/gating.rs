@@ -37,19 +37,10 @@ fn main() -> ExitCode {
 fn ungated(program: &Path, why: &str) {
     let hint = ["--allow-ungated", why];
     refused(&run([program]).output(), 125, &hint);
-    let allowed = |options: &[&str]| {
-        shmgate(["run", "--allow-ungated"])
-            .args(options)
-            .arg("--")
-            .arg(program)
-            .output()
-    };
+    let allowed = |options: &[&str]| shmgate(["run", "--allow-ungated"]).args(options).arg("--").arg(program).output();
     let said = allowed(&[]);
     assert_eq!((said.status, said.stdout.as_str()), (Status::Exited(0), "hello\n"), "{said}");
-    assert!(
-        said.stderr.starts_with("shmgate: warning: ") && said.stderr.contains(why),
-        "{said}"
-    );
+    assert!(said.stderr.starts_with("shmgate: warning: ") && said.stderr.contains(why), "{said}");
     assert_eq!(allowed(&["-q"]).silent().stdout, "hello\n");
 }
 
@@ -82,9 +73,7 @@ fn scripts_are_judged_by_their_interpreter() {
     let script = temp.path().join("script");
     let line = |line: &str| {
         write(&script, &format!("#!{line}\necho hello\n"), 0o755);
-        run([&script])
-            .env("PATH", format!("{}:/usr/bin:/bin", temp.path().display()))
-            .output()
+        run([&script]).env("PATH", format!("{}:/usr/bin:/bin", temp.path().display())).output()
     };
     for good in ["/bin/sh", " /bin/sh -e", "/usr/bin/env sh", "/usr/bin/env -S sh -e"] {
         assert_eq!(line(good).silent().stdout, "hello\n", "{good}");
@@ -112,9 +101,8 @@ fn an_executable_that_cant_be_read() {
 fn the_loader_as_command_is_gated() {
     let temp = place();
     let program = compile("hello", temp.path(), &[]);
-    let loader = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"]
-        .into_iter()
-        .find(|path| Path::new(path).exists());
+    let loader =
+        ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"].into_iter().find(|path| Path::new(path).exists());
     let Some(loader) = loader else { return };
     let done = shmgate(["run", "--log", "-", "--", loader]).arg(program).output().success();
     assert_eq!(done.stderr.matches("shmget(").count(), 1, "{done}");
@@ -133,23 +121,13 @@ fn install(command_at: &Path, library_at: Option<&Path>) -> PathBuf {
 }
 
 fn preload_of(outcome: Outcome) -> OsString {
-    let line = outcome
-        .silent()
-        .stdout
-        .lines()
-        .find_map(|line| line.strip_prefix("LD_PRELOAD=").map(str::to_owned));
+    let line = outcome.silent().stdout.lines().find_map(|line| line.strip_prefix("LD_PRELOAD=").map(str::to_owned));
     line.expect("LD_PRELOAD is set").into()
 }
 
 fn the_library_beside_and_in_lib_is_found() {
     let multiarch = format!("lib/{}-linux-gnu/libshmgate.so", std::env::consts::ARCH);
-    for place_of in [
-        "bin/libshmgate.so",
-        "lib/libshmgate.so",
-        "lib/libshmgate.so.0",
-        "lib64/libshmgate.so",
-        &multiarch,
-    ] {
+    for place_of in ["bin/libshmgate.so", "lib/libshmgate.so", "lib/libshmgate.so.0", "lib64/libshmgate.so", &multiarch] {
         let temp = place();
         let library = temp.path().join(place_of);
         let installed = install(&temp.path().join("bin/shmgate"), Some(&library));
@@ -158,31 +136,14 @@ fn the_library_beside_and_in_lib_is_found() {
     let temp = place();
     let (link, installed) = (temp.path().join("link"), install(&temp.path().join("bin/shmgate"), None));
     symlink(library(), &link).unwrap();
-    assert_eq!(
-        preload_of(
-            Run::new(installed)
-                .args(["run", "--", "env"])
-                .env("SHMGATE_LIB", &link)
-                .output()
-        ),
-        link
-    );
+    assert_eq!(preload_of(Run::new(installed).args(["run", "--", "env"]).env("SHMGATE_LIB", &link).output()), link);
 }
 
 fn a_missing_library_is_said() {
     let temp = place();
     let installed = install(&temp.path().join("bin/shmgate"), None);
-    let with = |value: &str| {
-        Run::new(&installed)
-            .args(["run", "--", "true"])
-            .env("SHMGATE_LIB", value)
-            .output()
-    };
-    refused(
-        &with(""),
-        2,
-        &["libshmgate.so not found in", "/bin, ", "/lib, ", "SHMGATE_LIB"],
-    );
+    let with = |value: &str| Run::new(&installed).args(["run", "--", "true"]).env("SHMGATE_LIB", value).output();
+    refused(&with(""), 2, &["libshmgate.so not found in", "/bin, ", "/lib, ", "SHMGATE_LIB"]);
     refused(&with("/no/such.so"), 2, &["SHMGATE_LIB=/no/such.so", "No such file"]);
     refused(&with("/etc/passwd"), 2, &["SHMGATE_LIB=/etc/passwd", "not a shared library"]);
 }
@@ -195,30 +156,17 @@ fn a_library_that_ld_preload_cant_name() {
         let installed = install(&temp.path().join("shmgate"), Some(&library));
         let start = |session: &str| {
             let session = temp.path().join(session);
-            let run = Run::new(&installed)
-                .arg("run")
-                .arg("--session")
-                .arg(session)
-                .arg("--")
-                .arg(&program);
+            let run = Run::new(&installed).arg("run").arg("--session").arg(session).arg("--").arg(&program);
             run.env("SHMGATE_LIB", &library).output()
         };
         for _ in 0..2 {
             assert_eq!(start("s").silent().stdout, "hello\n");
         }
-        let log = Run::new(&installed)
-            .arg("log")
-            .arg(temp.path().join("s"))
-            .output()
-            .silent()
-            .stdout;
+        let log = Run::new(&installed).arg("log").arg(temp.path().join("s")).output().silent().stdout;
         assert_eq!(log.matches("shmget(").count(), 2, "{log}");
         refused(&start("a b"), 2, &["LD_PRELOAD can't carry", "--session"]);
         // A temporary session goes, with the link in it.
-        let run = Run::new(&installed)
-            .args(["run", "--"])
-            .arg(&program)
-            .env("SHMGATE_LIB", &library);
+        let run = Run::new(&installed).args(["run", "--"]).arg(&program).env("SHMGATE_LIB", &library);
         run.env("XDG_RUNTIME_DIR", temp.path()).output().silent();
         assert_eq!(fs::read_dir(temp.path().join("shmgate")).map_or(0, Iterator::count), 0);
     }
@@ -233,10 +181,7 @@ fn preloads_of_others_stay_and_stay_first() {
 }
 
 fn setuid_and_setgid_are_refused() {
-    for (uid, gid, mode, why) in [
-        (Some(12345), None, 0o4755, "is setuid"),
-        (None, Some(12345), 0o2755, "is setgid"),
-    ] {
+    for (uid, gid, mode, why) in [(Some(12345), None, 0o4755, "is setuid"), (None, Some(12345), 0o2755, "is setgid")] {
         let temp = place();
         let program = compile("hello", temp.path(), &[]);
         chown(&program, uid, gid).unwrap();
@@ -258,27 +203,12 @@ fn capabilities_are_refused_for_users() {
     fs::set_permissions(temp.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let installed = install(&temp.path().join("shmgate"), Some(&temp.path().join("libshmgate.so")));
     let program = compile("hello", temp.path(), &[]);
-    let set = std::process::Command::new("setcap")
-        .arg("cap_net_raw=ep")
-        .arg(&program)
-        .status();
+    let set = std::process::Command::new("setcap").arg("cap_net_raw=ep").arg(&program).status();
     if !set.is_ok_and(|status| status.success()) {
         eprintln!("note: no setcap here, or a file system without capabilities");
         return;
     }
     let as_user = Run::new("setpriv").args(["--reuid", "12345", "--regid", "12345", "--clear-groups", "--"]);
-    refused(
-        &as_user.arg(&installed).args(["run", "--"]).arg(&program).output(),
-        125,
-        &["has file capabilities"],
-    );
-    assert_eq!(
-        Run::new(&installed)
-            .args(["run", "--"])
-            .arg(&program)
-            .output()
-            .silent()
-            .stdout,
-        "hello\n"
-    );
+    refused(&as_user.arg(&installed).args(["run", "--"]).arg(&program).output(), 125, &["has file capabilities"]);
+    assert_eq!(Run::new(&installed).args(["run", "--"]).arg(&program).output().silent().stdout, "hello\n");
 }

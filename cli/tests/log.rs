@@ -52,17 +52,11 @@ fn text_json_and_time() {
     let text = log(&dir, NONE).silent().stdout;
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 2, "{text}");
-    assert!(
-        lines[0].contains(" shmget(key=0x00000001, size=1, 0) = -1 ENOENT (No such file or directory) <"),
-        "{text}"
-    );
+    assert!(lines[0].contains(" shmget(key=0x00000001, size=1, 0) = -1 ENOENT (No such file or directory) <"), "{text}");
     assert!(lines[1].contains("key=0x00000002"), "{text}");
     let timed = log(&dir, ["--time"]).silent().stdout;
     let (time, rest) = timed.lines().next().unwrap().split_once(' ').unwrap();
-    assert!(
-        time.len() == "2026-11-21T19:51:00.123456789Z".len() && time.ends_with('Z') && rest == lines[0],
-        "{timed}"
-    );
+    assert!(time.len() == "2026-11-21T19:51:00.123456789Z".len() && time.ends_with('Z') && rest == lines[0], "{timed}");
     let json = log(&dir, ["--json"]).silent().stdout;
     let first: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
     assert_eq!((&first["time"], &first["errno"]), (&time.into(), &"ENOENT".into()));
@@ -71,19 +65,11 @@ fn text_json_and_time() {
 
 fn rules_have_their_names() {
     let namespace = Namespace::fresh();
-    let session = Session::with_policy(
-        &namespace,
-        "[[rule]]\nname = \"no \\\"seven\\\"\"\nkey = 7\naction = \"deny\"\n",
-    );
+    let session = Session::with_policy(&namespace, "[[rule]]\nname = \"no \\\"seven\\\"\"\nkey = 7\naction = \"deny\"\n");
     let mut agent = Agent::gated(&namespace, &session);
     assert_eq!(agent.ask("get 7 1 0"), "EACCES");
     agent.finish();
-    assert!(
-        log(&session.directory(), NONE)
-            .silent()
-            .stdout
-            .contains("[denied: rule \"no \"seven\"\"]")
-    );
+    assert!(log(&session.directory(), NONE).silent().stdout.contains("[denied: rule \"no \"seven\"\"]"));
 }
 
 #[track_caller]
@@ -119,11 +105,7 @@ fn a_damaged_record_costs_no_other() {
     let mut bytes = Vec::new();
     journal(&dir).read_to_end(&mut bytes).unwrap();
     // A slot in the middle of those that are written.
-    let slot = (HEADER_LEN..)
-        .step_by(SLOT_LEN as usize)
-        .skip(50)
-        .find(|&at| bytes[at as usize] != 0)
-        .unwrap();
+    let slot = (HEADER_LEN..).step_by(SLOT_LEN as usize).skip(50).find(|&at| bytes[at as usize] != 0).unwrap();
     journal(&dir).write_all_at(&[0xa5; SLOT_LEN as usize], slot).unwrap();
     broken(&dir, 90..=99, &[&format!("damaged at offset {slot}")]);
 }
@@ -141,11 +123,7 @@ fn another_version_is_said() {
     journal(&dir).write_all_at(&99_u64.to_le_bytes(), 8).unwrap();
     broken(&dir, 0..=0, &["journal format 99; this shmgate reads format"]);
     // Nor does a run write to it.
-    refused(
-        &shmgate(["run", "--session"]).arg(&dir).args(["--", "true"]).output(),
-        2,
-        &["another version"],
-    );
+    refused(&shmgate(["run", "--session"]).arg(&dir).args(["--", "true"]).output(), 2, &["another version"]);
 }
 
 fn a_damaged_policy_costs_the_names() {
@@ -165,11 +143,7 @@ fn no_journal_is_no_session() {
 fn calls_are_followed_as_they_come() {
     let (temp, namespace) = (place(), Namespace::fresh());
     let dir = temp.path().join("s");
-    let run = shmgate(["run", "-q", "--session"])
-        .arg(&dir)
-        .arg("--")
-        .arg(program("agent"))
-        .namespace(&namespace);
+    let run = shmgate(["run", "-q", "--session"]).arg(&dir).arg("--").arg(program("agent")).namespace(&namespace);
     let mut agent = Agent::start(run);
     // It is there, and in the session, without a call.
     let pid = agent.number("pid");

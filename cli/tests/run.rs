@@ -40,11 +40,7 @@ fn main() -> ExitCode {
 fn the_status_is_the_commands() {
     for (script, status) in [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 143), ("kill -KILL $$", 137)] {
         let outcome = run(["sh", "-c", script]).output();
-        assert_eq!(
-            (outcome.status, outcome.stderr.as_str()),
-            (Status::Exited(status), ""),
-            "{script}"
-        );
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (Status::Exited(status), ""), "{script}");
     }
 }
 
@@ -54,20 +50,12 @@ fn what_is_no_command() {
     write(&temp.path().join("plain"), "echo", 0o644);
     write(&temp.path().join("orphan"), "#!/no/such/interpreter\n", 0o755);
     refused(&run([at("none")]).output(), 127, &["none", "No such file"]);
-    refused(
-        &run(["no-such-command"]).output(),
-        127,
-        &["no-such-command", "not found in PATH"],
-    );
+    refused(&run(["no-such-command"]).output(), 127, &["no-such-command", "not found in PATH"]);
     refused(&run([""]).output(), 127, &["not found"]);
     refused(&run([at("plain")]).output(), 126, &["plain", "executable"]);
     refused(&run([at("")]).output(), 126, &["is a directory"]);
     refused(&run([at("orphan")]).output(), 126, &["orphan", "interpreter"]);
-    refused(
-        &run(["plain"]).env("PATH", temp.path()).output(),
-        126,
-        &["plain is not executable"],
-    );
+    refused(&run(["plain"]).env("PATH", temp.path()).output(), 126, &["plain is not executable"]);
     refused(&run(["plain"]).directory(temp.path()).output(), 127, &["write ./plain"]);
     // The shell runs a script without its name in it, as execvp has it.
     write(&temp.path().join("nameless"), "exit 9", 0o755);
@@ -77,15 +65,9 @@ fn what_is_no_command() {
 fn bad_usage_is_one_line() {
     for (arguments, parts) in [
         (&["run", "--frob", "--", "true"][..], &["--frob", "shmgate run --help"][..]),
-        (
-            &["run", "--max-bytes", "12Q", "--", "true"],
-            &["12Q", "--max-bytes", "not a size"],
-        ),
+        (&["run", "--max-bytes", "12Q", "--", "true"], &["12Q", "--max-bytes", "not a size"]),
         (&["run", "--max-segments", "many", "--", "true"], &["many", "not a count"]),
-        (
-            &["run", "--backend", "kernal", "--", "true"],
-            &["unknown backend \"kernal\"", "auto, kernel"],
-        ),
+        (&["run", "--backend", "kernal", "--", "true"], &["unknown backend \"kernal\"", "auto, kernel"]),
         (&["run", "--backend", "userspace", "--", "true"], &["no userspace backend"]),
         (&["run"], &["COMMAND"]),
         (&["frob"], &["frob"]),
@@ -93,11 +75,7 @@ fn bad_usage_is_one_line() {
     ] {
         refused(&shmgate(arguments).output(), 2, parts);
     }
-    refused(
-        &run(["true"]).env("SHMGATE_BACKEND", "kernal").output(),
-        2,
-        &["SHMGATE_BACKEND", "kernal"],
-    );
+    refused(&run(["true"]).env("SHMGATE_BACKEND", "kernal").output(), 2, &["SHMGATE_BACKEND", "kernal"]);
 }
 
 fn a_bad_policy_has_line_and_column() {
@@ -107,37 +85,19 @@ fn a_bad_policy_has_line_and_column() {
     write(&file, "dry-run = false\n[quota.session]\nbytes = \"12Q\"\n", 0o644);
     let place_of = format!("policy {name}:3:9: found \"12Q\", expected a size");
     refused(&shmgate(["run", "--policy", name, "--", "true"]).output(), 2, &[&place_of]);
-    refused(
-        &shmgate(["policy", "check", name]).output(),
-        2,
-        &[&place_of["policy ".len()..]],
-    );
+    refused(&shmgate(["policy", "check", name]).output(), 2, &[&place_of["policy ".len()..]]);
     write(&file, "frob = 1\n", 0o644);
-    refused(
-        &shmgate(["policy", "check", name]).output(),
-        2,
-        &[":1:1: unknown key \"frob\""],
-    );
-    refused(
-        &shmgate(["run", "--policy", "/no/such.toml", "--", "true"]).output(),
-        2,
-        &["policy /no/such.toml: No such file"],
-    );
+    refused(&shmgate(["policy", "check", name]).output(), 2, &[":1:1: unknown key \"frob\""]);
+    refused(&shmgate(["run", "--policy", "/no/such.toml", "--", "true"]).output(), 2, &["policy /no/such.toml: No such file"]);
 }
 
 fn policy_check_says_what_a_file_holds() {
     let temp = place();
     let file = temp.path().join("p.toml");
-    write(
-        &file,
-        "[quota.session]\nbytes = \"1G\"\n[[rule]]\nname = \"mine\"\naction = \"deny\"\n",
-        0o644,
-    );
+    write(&file, "[quota.session]\nbytes = \"1G\"\n[[rule]]\nname = \"mine\"\naction = \"deny\"\n", 0o644);
     let said = shmgate(["policy", "check", file.to_str().unwrap()]).output().silent().stdout;
-    let expected = format!(
-        "{}: ok\n  the session: at most 1 GiB\n  rule \"mine\": deny with EACCES (any call)\n",
-        file.display()
-    );
+    let expected =
+        format!("{}: ok\n  the session: at most 1 GiB\n  rule \"mine\": deny with EACCES (any call)\n", file.display());
     assert_eq!(said, expected);
     // The tests' stdin is empty, and an empty policy is one.
     let said = shmgate(["policy", "check", "-"]).output().silent().stdout;
@@ -164,16 +124,9 @@ fn a_session_of_somebody_else_is_refused() {
     let temp = place();
     let dir = temp.path().join("s");
     let name = dir.to_str().unwrap();
-    assert_eq!(
-        shmgate(["run", "--session", name, "--", "true"]).output().status,
-        Status::Exited(0)
-    );
+    assert_eq!(shmgate(["run", "--session", name, "--", "true"]).output().status, Status::Exited(0));
     std::os::unix::fs::chown(&dir, Some(12345), None).unwrap();
-    refused(
-        &shmgate(["run", "--session", name, "--", "true"]).output(),
-        2,
-        &["belongs to user 12345"],
-    );
+    refused(&shmgate(["run", "--session", name, "--", "true"]).output(), 2, &["belongs to user 12345"]);
     refused(&shmgate(["log", name]).output(), 2, &["belongs to user 12345"]);
 }
 
@@ -181,11 +134,7 @@ fn a_log_that_cant_be_written_is_an_error_before_the_start() {
     let temp = place();
     let mark = temp.path().join("mark");
     for log in ["/no/such/place.log", "/", "/dev/null/x"] {
-        refused(
-            &shmgate(["run", "--log", log, "--", "touch"]).arg(&mark).output(),
-            2,
-            &["log ", log],
-        );
+        refused(&shmgate(["run", "--log", log, "--", "touch"]).arg(&mark).output(), 2, &["log ", log]);
     }
     assert!(!mark.exists());
 }
@@ -197,23 +146,14 @@ fn a_relative_log_lands_here() {
         .output();
     done.silent();
     let lines = fs::read_to_string(temp.path().join("a.log")).unwrap();
-    assert!(
-        lines.contains(" shmget(key=0x") && lines.contains("size=4096, IPC_CREAT|0644) = "),
-        "{lines}"
-    );
+    assert!(lines.contains(" shmget(key=0x") && lines.contains("size=4096, IPC_CREAT|0644) = "), "{lines}");
 }
 
 fn lines_go_to_standard_error() {
-    let text = shmgate(["run", "-q", "--log", "-", "--", "ipcmk", "-M", "4096"])
-        .output()
-        .success();
+    let text = shmgate(["run", "-q", "--log", "-", "--", "ipcmk", "-M", "4096"]).output().success();
     assert!(text.stderr.contains(" shmget(key=0x"), "{text}");
     for options in [&["--json"][..], &["--json", "--log", "-"]] {
-        let json = shmgate(["run", "-q"])
-            .args(options)
-            .args(["--", "ipcmk", "-M", "4096"])
-            .output()
-            .success();
+        let json = shmgate(["run", "-q"]).args(options).args(["--", "ipcmk", "-M", "4096"]).output().success();
         let line: serde_json::Value = serde_json::from_str(json.stderr.lines().next().unwrap()).unwrap();
         assert_eq!((&line["schema"], &line["call"]), (&1.into(), &"shmget".into()));
     }
@@ -221,53 +161,28 @@ fn lines_go_to_standard_error() {
 
 fn denials_and_what_is_left_are_said() {
     let script = "ipcmk -M 4096 && ! ipcmk -M 4096 2>/dev/null";
-    let said = shmgate(["run", "--max-segments", "1", "--", "sh", "-c", script])
-        .output()
-        .success();
+    let said = shmgate(["run", "--max-segments", "1", "--", "sh", "-c", script]).output().success();
     let lines: Vec<&str> = said.stderr.lines().collect();
     assert_eq!(lines.len(), 2, "{said}");
-    assert!(
-        lines[0].starts_with("shmgate: 1 call was denied; ") && lines[0].contains("--log -"),
-        "{said}"
-    );
-    assert!(
-        lines[1].starts_with("shmgate: left behind: shmid ") && lines[1].contains(", key 0x"),
-        "{said}"
-    );
+    assert!(lines[0].starts_with("shmgate: 1 call was denied; ") && lines[0].contains("--log -"), "{said}");
+    assert!(lines[1].starts_with("shmgate: left behind: shmid ") && lines[1].contains(", key 0x"), "{said}");
     let shmid = lines[1].rsplit(' ').next().unwrap();
-    assert!(
-        lines[1].ends_with(&format!("4096 bytes, 0 attached; remove it with: ipcrm -m {shmid}")),
-        "{said}"
-    );
-    shmgate(["run", "-q", "--max-segments", "1", "--", "sh", "-c", script])
-        .output()
-        .success()
-        .silent();
+    assert!(lines[1].ends_with(&format!("4096 bytes, 0 attached; remove it with: ipcrm -m {shmid}")), "{said}");
+    shmgate(["run", "-q", "--max-segments", "1", "--", "sh", "-c", script]).output().success().silent();
     // Gone by itself, or by the command: nothing to say.
-    run(["sh", "-c", "ipcrm -m $(ipcmk -M 4096 | sed 's/.* //')"])
-        .output()
-        .silent();
+    run(["sh", "-c", "ipcrm -m $(ipcmk -M 4096 | sed 's/.* //')"]).output().silent();
 }
 
 fn a_dry_run_denies_nothing_and_says_so() {
-    let said = shmgate(["run", "--dry-run", "--max-bytes", "4K", "--", "ipcmk", "-M", "8192"])
-        .output()
-        .success();
-    assert!(
-        said.stderr.starts_with("shmgate: 1 call would have been denied (dry run); "),
-        "{said}"
-    );
+    let said = shmgate(["run", "--dry-run", "--max-bytes", "4K", "--", "ipcmk", "-M", "8192"]).output().success();
+    assert!(said.stderr.starts_with("shmgate: 1 call would have been denied (dry run); "), "{said}");
 }
 
 fn a_joined_session_keeps_its_policy() {
     let temp = place();
     let dir = temp.path().join("s");
     let with = |options: &[&str], script: &str| {
-        shmgate(["run", "--session"])
-            .arg(&dir)
-            .args(options)
-            .args(["--", "sh", "-c", script])
-            .output()
+        shmgate(["run", "--session"]).arg(&dir).args(options).args(["--", "sh", "-c", script]).output()
     };
     with(&["--max-bytes", "4K"], "true").silent();
     let said = with(&[], "! ipcmk -M 8192 2>/dev/null").success();
@@ -280,29 +195,14 @@ fn nothing_inherited_stands_against_the_session() {
     let temp = place();
     let environment = |options: &[&str]| {
         let run = shmgate(["run"]).args(options).args(["--", "env"]).directory(temp.path());
-        let run = run
-            .env("SHMGATE_SESSION", "/elsewhere")
-            .env("SHMGATE_POLICY", "/elsewhere/p.toml");
-        run.env("SHMGATE_LOG_FORMAT", "json")
-            .env("SHMGATE_LOG", "old.log")
-            .output()
-            .silent()
-            .stdout
+        let run = run.env("SHMGATE_SESSION", "/elsewhere").env("SHMGATE_POLICY", "/elsewhere/p.toml");
+        run.env("SHMGATE_LOG_FORMAT", "json").env("SHMGATE_LOG", "old.log").output().silent().stdout
     };
     let plain = environment(&[]);
     assert!(!plain.contains("elsewhere") && !plain.contains("SHMGATE_POLICY"), "{plain}");
     assert!(plain.contains("SHMGATE_LOG=old.log\n"), "{plain}");
-    let full = environment(&[
-        "--session",
-        "s",
-        "--log",
-        "x.log",
-        "--max-bytes",
-        "1M",
-        "--backend",
-        "kernel",
-        "--keep-deepbind",
-    ]);
+    let full =
+        environment(&["--session", "s", "--log", "x.log", "--max-bytes", "1M", "--backend", "kernel", "--keep-deepbind"]);
     let session = fs::canonicalize(temp.path()).unwrap().join("s");
     for line in [
         format!("SHMGATE_SESSION={}\n", session.display()),
@@ -328,21 +228,11 @@ fn a_run_within_a_run_has_its_own_session() {
 fn temporary_sessions_go() {
     let temp = place();
     for runtime in [temp.path(), "/no/such/place".as_ref()] {
-        let session = run(["sh", "-c", "echo $SHMGATE_SESSION"])
-            .env("XDG_RUNTIME_DIR", runtime)
-            .output()
-            .silent()
-            .stdout;
-        assert!(
-            session.contains("/shmgate") && !std::path::Path::new(session.trim()).exists(),
-            "{session}"
-        );
+        let session = run(["sh", "-c", "echo $SHMGATE_SESSION"]).env("XDG_RUNTIME_DIR", runtime).output().silent().stdout;
+        assert!(session.contains("/shmgate") && !std::path::Path::new(session.trim()).exists(), "{session}");
         assert_eq!(session.starts_with(temp.path().to_str().unwrap()), runtime == temp.path());
     }
-    assert_eq!(
-        fs::metadata(temp.path().join("shmgate")).unwrap().permissions().mode() & 0o777,
-        0o700
-    );
+    assert_eq!(fs::metadata(temp.path().join("shmgate")).unwrap().permissions().mode() & 0o777, 0o700);
 }
 
 /// The command ends and leaves a process that goes on: its session stays, and the next run finds it unused.
@@ -353,18 +243,13 @@ fn a_daemon_keeps_its_session() {
     assert!(made.success());
     // Open for both, so that neither side waits for the other to come.
     let mut end = fs::File::options().read(true).write(true).open(&fifo).unwrap();
-    let daemon = format!(
-        "setsid sh -c 'read end; ipcmk -M 4096' <{} >/dev/null 2>&1 & echo $!",
-        fifo.display()
-    );
-    let said = run(["sh", "-c", &daemon])
-        .env("XDG_RUNTIME_DIR", temp.path())
-        .output()
-        .success();
+    // Its pid comes from itself: it is in a session of its own then, and what ends the test's group does not end it.
+    let daemon = "sh -c 'echo $$; exec >/dev/null 2>&1; read end; ipcmk -M 4096'";
+    let daemon = format!("pid=$(setsid {daemon} <{} & ); echo $pid", fifo.display());
+    let said = run(["sh", "-c", &daemon]).env("XDG_RUNTIME_DIR", temp.path()).output().success();
     let daemon = Ended(said.stdout.trim().parse().unwrap());
     assert!(
-        said.stderr
-            .starts_with("shmgate: processes of the session still run; watch them with: shmgate log --follow "),
+        said.stderr.starts_with("shmgate: processes of the session still run; watch them with: shmgate log --follow "),
         "{said}"
     );
     let session = said.stderr.trim().rsplit(' ').next().unwrap().to_owned();
@@ -397,29 +282,14 @@ fn what_a_killed_run_left_is_swept() {
     let mut agent = Agent::start(run([agent]).env("XDG_RUNTIME_DIR", temp.path()).namespace(&namespace));
     let pid = agent.number("pid") as i32;
     // SIGKILL for the run alone: the command goes on.
-    assert_eq!(
-        std::process::Command::new("kill")
-            .args(["-KILL", &agent.pid().to_string()])
-            .status()
-            .unwrap()
-            .code(),
-        Some(0)
-    );
+    assert_eq!(std::process::Command::new("kill").args(["-KILL", &agent.pid().to_string()]).status().unwrap().code(), Some(0));
     assert!(agent.number("get 0 4096 0600") >= 0);
     assert_ne!(pid, agent.pid());
-    run(["true"])
-        .env("XDG_RUNTIME_DIR", temp.path())
-        .namespace(&namespace)
-        .output()
-        .silent();
+    run(["true"]).env("XDG_RUNTIME_DIR", temp.path()).namespace(&namespace).output().silent();
     assert_eq!(sessions(), 1);
     drop(agent);
     until_ended(pid, Instant::now() + TIMEOUT);
-    run(["true"])
-        .env("XDG_RUNTIME_DIR", temp.path())
-        .namespace(&namespace)
-        .output()
-        .silent();
+    run(["true"]).env("XDG_RUNTIME_DIR", temp.path()).namespace(&namespace).output().silent();
     assert_eq!(sessions(), 0);
 }
 
@@ -431,32 +301,15 @@ fn completions_man_pages_and_version() {
     }
     let pages = temp.path().join("man1");
     shmgate(["man"]).arg(&pages).output().silent();
-    for page in [
-        "shmgate",
-        "shmgate-run",
-        "shmgate-log",
-        "shmgate-policy",
-        "shmgate-policy-check",
-        "shmgate-completions",
-    ] {
+    for page in ["shmgate", "shmgate-run", "shmgate-log", "shmgate-policy", "shmgate-policy-check", "shmgate-completions"] {
         let text = fs::read_to_string(pages.join(format!("{page}.1"))).unwrap();
         assert!(text.contains(".SH SYNOPSIS\nshmgate") && text.contains(".SH NAME"), "{text}");
     }
     assert!(!pages.join("shmgate-man.1").exists());
-    assert_eq!(
-        shmgate(["--version"]).output().silent().stdout,
-        concat!("shmgate ", env!("CARGO_PKG_VERSION"), "\n")
-    );
-    for arguments in [
-        &["--help"][..],
-        &["run", "--help"],
-        &["log", "--help"],
-        &["policy", "check", "--help"],
-        &["completions", "--help"],
-    ] {
-        assert!(
-            shmgate(arguments).output().silent().stdout.contains("\nExamples:\n"),
-            "{arguments:?}"
-        );
+    assert_eq!(shmgate(["--version"]).output().silent().stdout, concat!("shmgate ", env!("CARGO_PKG_VERSION"), "\n"));
+    for arguments in
+        [&["--help"][..], &["run", "--help"], &["log", "--help"], &["policy", "check", "--help"], &["completions", "--help"]]
+    {
+        assert!(shmgate(arguments).output().silent().stdout.contains("\nExamples:\n"), "{arguments:?}");
     }
 }

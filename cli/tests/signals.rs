@@ -34,34 +34,22 @@ fn start() -> Command {
     let (run, _stdin, stdout) = run([program]).interactive();
     let mut lines = Lines::of(stdout, run.deadline());
     let ready = lines.next().expect("the program starts");
-    let pid = ready
-        .strip_prefix("ready ")
-        .and_then(|pid| pid.parse().ok())
-        .expect("its pid");
+    let pid = ready.strip_prefix("ready ").and_then(|pid| pid.parse().ok()).expect("its pid");
     Command { run, lines, pid }
 }
 
 /// kill(1) with these arguments.
 fn kill(arguments: &[&str]) {
-    let done = std::process::Command::new("/bin/kill")
-        .args(arguments)
-        .output()
-        .expect("kill runs");
+    let done = std::process::Command::new("/bin/kill").args(arguments).output().expect("kill runs");
     assert!(done.status.success(), "{done:?}");
 }
 
 fn signals_to_the_run_reach_the_command() {
     let mut command = start();
-    let names = [
-        "HUP", "INT", "QUIT", "ABRT", "USR1", "TERM", "CONT", "WINCH", "ALRM", "PIPE", "TTIN", "URG",
-    ];
+    let names = ["HUP", "INT", "QUIT", "ABRT", "USR1", "TERM", "CONT", "WINCH", "ALRM", "PIPE", "TTIN", "URG"];
     for (name, number) in names.into_iter().zip([1, 2, 3, 6, 10, 15, 18, 28, 14, 13, 21, 23]) {
         command.run.signal(number);
-        assert_eq!(
-            command.lines.next().as_deref(),
-            Some(format!("signal {number}").as_str()),
-            "{name}"
-        );
+        assert_eq!(command.lines.next().as_deref(), Some(format!("signal {number}").as_str()), "{name}");
     }
     command.run.signal(12);
     assert_eq!(command.lines.next().as_deref(), Some("signal 12"));
@@ -88,26 +76,19 @@ fn what_the_command_sends_to_its_group_is_not_doubled() {
     let temp = place();
     let program = compile("signals", temp.path(), &[]);
     // The shell leads the group, which the program and the run are in too.
-    let script = format!(
-        "trap '' USR1; {} & read line; kill -USR1 0; kill -USR2 $!; wait $!",
-        program.display()
-    );
+    let script = format!("trap '' USR1; {} & read line; kill -USR1 0; kill -USR2 $!; wait $!", program.display());
     let (run, mut stdin, stdout) = run(["sh", "-c", &script]).interactive();
     let mut lines = Lines::of(stdout, run.deadline());
     lines.until("ready");
     std::io::Write::write_all(&mut stdin, b"go\n").unwrap();
-    assert_eq!(
-        (lines.next().as_deref(), lines.next().as_deref()),
-        (Some("signal 10"), Some("signal 12"))
-    );
+    assert_eq!((lines.next().as_deref(), lines.next().as_deref()), (Some("signal 10"), Some("signal 12")));
     assert_eq!(run.wait().status, Status::Exited(3));
 }
 
 fn an_alarm_set_before_rings_in_the_command() {
     let program = command().to_str().unwrap();
-    let (run, _stdin, _stdout) = Run::new("perl")
-        .args(["-e", "alarm 1; exec @ARGV", program, "run", "--", "cat"])
-        .interactive();
+    let (run, _stdin, _stdout) =
+        Run::new("perl").args(["-e", "alarm 1; exec @ARGV", program, "run", "--", "cat"]).interactive();
     assert_eq!(run.wait().status, Status::Exited(128 + libc::SIGALRM));
 }
 
@@ -117,11 +98,7 @@ fn dispositions_and_mask_are_inherited() {
     for way in ways {
         let native = Run::new("sh").args(["-c", &format!("{way} {what}")]).output().success();
         let gated = format!("{way} exec {} run -- {what}", command().display());
-        assert_eq!(
-            Run::new("sh").args(["-c", &gated]).output().success().stdout,
-            native.stdout,
-            "{way}"
-        );
+        assert_eq!(Run::new("sh").args(["-c", &gated]).output().success().stdout, native.stdout, "{way}");
     }
 }
 
@@ -155,8 +132,5 @@ fn a_killed_run_lets_the_command_go_on() {
     kill(&["-USR1", &command.pid.to_string()]);
     assert_eq!(command.lines.next().as_deref(), Some("signal 10"));
     kill(&["-USR2", &command.pid.to_string()]);
-    assert_eq!(
-        (command.lines.next().as_deref(), command.lines.next()),
-        (Some("signal 12"), None)
-    );
+    assert_eq!((command.lines.next().as_deref(), command.lines.next()), (Some("signal 12"), None));
 }

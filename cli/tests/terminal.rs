@@ -36,15 +36,8 @@ impl Shell {
     fn start(program: &mut Command) -> Shell {
         let (mut ours, mut theirs) = (-1, -1);
         // SAFETY: the kernel fills in two descriptors; NULL takes the defaults.
-        let failed = unsafe {
-            libc::openpty(
-                &mut ours,
-                &mut theirs,
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-            )
-        };
+        let failed =
+            unsafe { libc::openpty(&mut ours, &mut theirs, std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut()) };
         assert_eq!(failed, 0, "openpty: {}", io::Error::last_os_error());
         // SAFETY: two new descriptors that nobody else owns.
         let (ours, theirs) = unsafe { (File::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs)) };
@@ -55,24 +48,18 @@ impl Shell {
             let done = unsafe { libc::setsid() != -1 && libc::ioctl(0, libc::TIOCSCTTY, 0) == 0 };
             if done { Ok(()) } else { Err(io::Error::last_os_error()) }
         };
-        program
-            .stdin(theirs.try_clone().unwrap())
-            .stdout(theirs.try_clone().unwrap())
-            .stderr(theirs);
-        program.env("TERM", "dumb").env("PS1", "").env_remove("PROMPT_COMMAND");
+        program.stdin(theirs.try_clone().unwrap()).stdout(theirs.try_clone().unwrap()).stderr(theirs);
+        program.env("TERM", "dumb").env("PS1", "").env("PROMPT_COMMAND", "echo status:$?:");
         // SAFETY: `lead` makes system calls only.
         let child = unsafe { program.pre_exec(lead) }.spawn().expect("it starts");
-        Shell {
-            child,
-            lines: Lines::of(ours.try_clone().unwrap(), Instant::now() + TIMEOUT),
-            typed: ours,
-        }
+        Shell { child, lines: Lines::of(ours.try_clone().unwrap(), Instant::now() + TIMEOUT), typed: ours }
     }
 
     fn bash() -> Shell {
         let mut shell = Shell::start(Command::new("bash").args(["--norc", "--noprofile", "--noediting", "-i"]));
-        shell.enter("stty -echo; bind 'set enable-bracketed-paste off' 2>/dev/null; echo shell is $((1+1))up");
-        shell.lines.until("shell is 2up");
+        shell.enter("stty -echo; bind 'set enable-bracketed-paste off' 2>/dev/null; true");
+        // Before the first command, and after it.
+        assert_eq!((shell.status(), shell.status()), (0, 0));
         shell
     }
 
@@ -90,17 +77,12 @@ impl Shell {
         self.lines.until(part)
     }
 
-    /// The status of the last command.
+    /// The status of the last command, which the shell says each time that it is ready for the next.
     #[track_caller]
     fn status(&mut self) -> i32 {
-        self.enter("echo status:$?:");
         loop {
             let line = self.lines.next().expect("the shell goes on");
-            if let Some(status) = line
-                .split("status:")
-                .nth(1)
-                .and_then(|rest| rest.split(':').next()?.parse().ok())
-            {
+            if let Some(status) = line.split("status:").nth(1).and_then(|rest| rest.split(':').next()?.parse().ok()) {
                 return status;
             }
         }
@@ -111,11 +93,7 @@ impl Drop for Shell {
     fn drop(&mut self) {
         // Its jobs are groups of their own: the terminal's end tells them, and the shell's children are ended by their pids.
         let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.child.id())).unwrap_or_default();
-        for group in children
-            .split_whitespace()
-            .filter_map(|pid| pid.parse::<i32>().ok())
-            .chain([self.child.id() as i32])
-        {
+        for group in children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok()).chain([self.child.id() as i32]) {
             // SAFETY: the shell is not reaped yet, nor are its children: the pids, and the groups that they lead, are theirs.
             unsafe { libc::kill(-group, libc::SIGKILL) };
         }
@@ -130,9 +108,8 @@ fn gated(program: &str) -> String {
 fn the_command_is_on_the_terminal() {
     let mut shell = Shell::bash();
     shell.enter("stty rows 33 cols 101");
-    shell.enter(&gated(
-        "sh -c 'test -t 0 && test -t 1 && test -t 2 && stty size </dev/tty && read line && echo got $line'",
-    ));
+    assert_eq!(shell.status(), 0);
+    shell.enter(&gated("sh -c 'test -t 0 && test -t 1 && test -t 2 && stty size </dev/tty && read line && echo got $line'"));
     shell.until("33 101");
     shell.enter("words");
     shell.until("got words");
@@ -173,6 +150,7 @@ fn ctrl_z_and_fg_work() {
         shell.until(round);
         shell.press("\x1a");
         shell.until("Stopped");
+        assert_eq!(shell.status(), 128 + libc::SIGTSTP);
         shell.enter("fg >/dev/null");
     }
     shell.enter("end");
@@ -187,6 +165,7 @@ fn a_background_job_that_reads_is_stopped() {
     shell.until("up");
     shell.enter("until jobs | grep -q Stopped; do :; done; echo stopped now");
     shell.until("stopped now");
+    assert_eq!(shell.status(), 0);
     shell.enter("fg >/dev/null");
     shell.enter("words");
     shell.until("got words");
@@ -199,12 +178,7 @@ fn a_new_size_is_told_once() {
     let mut shell = Shell::bash();
     shell.enter(&gated(program.to_str().unwrap()));
     shell.until("ready");
-    let size = libc::winsize {
-        ws_row: 40,
-        ws_col: 90,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
+    let size = libc::winsize { ws_row: 40, ws_col: 90, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: `size` outlives the call.
     assert_eq!(unsafe { libc::ioctl(shell.typed.as_raw_fd(), libc::TIOCSWINSZ, &size) }, 0);
     shell.until("signal 28");
@@ -230,14 +204,7 @@ fn a_hangup_reaches_the_command() {
             std::thread::yield_now();
         }
     };
-    let pid: i32 = text("\n")
-        .lines()
-        .next()
-        .unwrap()
-        .strip_prefix("ready ")
-        .unwrap()
-        .parse()
-        .unwrap();
+    let pid: i32 = text("\n").lines().next().unwrap().strip_prefix("ready ").unwrap().parse().unwrap();
     let nothing = File::open("/dev/null").unwrap();
     run.lines = Lines::of(nothing.try_clone().unwrap(), deadline);
     run.typed = nothing;

@@ -39,8 +39,7 @@ pub enum CallKind {
 
 impl CallKind {
     /// All calls, in the order of their numbers.
-    pub const ALL: [CallKind; 5] =
-        [CallKind::Shmget, CallKind::Shmat, CallKind::Shmdt, CallKind::Shmctl, CallKind::Ftok];
+    pub const ALL: [CallKind; 5] = [CallKind::Shmget, CallKind::Shmat, CallKind::Shmdt, CallKind::Shmctl, CallKind::Ftok];
 
     /// The name in C.
     pub fn name(self) -> &'static str {

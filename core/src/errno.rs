@@ -84,3 +84,34 @@ impl Errno {
         Errno(get())
     }
 }
+
+/// Restores the host's errno when dropped, unless told what the call's own is.
+#[derive(Debug)]
+pub struct HostErrno {
+    place: *mut i32,
+    value: i32,
+}
+
+impl HostErrno {
+    /// Saves errno.
+    #[inline]
+    pub fn save() -> HostErrno {
+        let place = place();
+        // SAFETY: it is this thread's errno, and this value stays in the thread.
+        HostErrno { place, value: unsafe { place.read() } }
+    }
+
+    /// What the call failed with.
+    #[inline]
+    pub fn fail(&mut self, errno: Errno) {
+        self.value = errno.0;
+    }
+}
+
+impl Drop for HostErrno {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: as in `save`.
+        unsafe { self.place.write(self.value) };
+    }
+}

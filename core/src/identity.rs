@@ -175,7 +175,8 @@ impl Identity {
     /// The process's calls and denials so far.
     pub fn counts(&self) -> (u64, u64) {
         let shards = self.process().shards.iter();
-        shards.fold((0, 0), |(calls, denials), shard| (calls + shard.calls.load(Relaxed), denials + shard.denials.load(Relaxed)))
+        shards
+            .fold((0, 0), |(calls, denials), shard| (calls + shard.calls.load(Relaxed), denials + shard.denials.load(Relaxed)))
     }
 
     /// True the first time it is asked in a process: the journal has to be told about it.

@@ -82,7 +82,11 @@ impl Log {
         if before == 0 {
             use core::fmt::Write;
             let mut text = super::text::Line::<256>::new();
-            let _ = write!(text, "the log can't be written ({}); the program goes on, calls are counted but not logged", errno.text());
+            let _ = write!(
+                text,
+                "the log can't be written ({}); the program goes on, calls are counted but not logged",
+                errno.text()
+            );
             self.say(text.as_bytes());
         }
     }

@@ -15,12 +15,8 @@ const SHMGET: &[(&str, i32)] = &[
     ("SHM_HUGETLB", libc::SHM_HUGETLB),
     ("SHM_NORESERVE", libc::SHM_NORESERVE),
 ];
-const SHMAT: &[(&str, i32)] = &[
-    ("SHM_RDONLY", libc::SHM_RDONLY),
-    ("SHM_RND", libc::SHM_RND),
-    ("SHM_REMAP", libc::SHM_REMAP),
-    ("SHM_EXEC", SHM_EXEC),
-];
+const SHMAT: &[(&str, i32)] =
+    &[("SHM_RDONLY", libc::SHM_RDONLY), ("SHM_RND", libc::SHM_RND), ("SHM_REMAP", libc::SHM_REMAP), ("SHM_EXEC", SHM_EXEC)];
 const SHMCTL: &[(&str, i32)] = &[
     ("IPC_RMID", libc::IPC_RMID),
     ("IPC_SET", libc::IPC_SET),

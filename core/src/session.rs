@@ -92,7 +92,9 @@ impl Session {
             let theirs = session.policy()?.unwrap_or_default();
             match policy {
                 Some(ours) if *ours != theirs => {
-                    return Err(fault("has another policy already; drop the policy options to join it, or use another directory"));
+                    return Err(fault(
+                        "has another policy already; drop the policy options to join it, or use another directory",
+                    ));
                 }
                 _ => return Ok(session),
             }
@@ -107,13 +109,19 @@ impl Session {
     fn create_files(&self, policy: Option<&Policy>) -> Result<(), SessionError> {
         let fault = |what: &str| SessionError(format!("session {}: {what}", self.dir.display()));
         let refused = |errno: Errno| match errno {
-            Errno::EOPNOTSUPP => fault("its file system can't reserve room for files; use a directory on another, such as /tmp"),
-            Errno::ENOSPC | Errno::EDQUOT => fault("no room there for the session (5 MiB); use a directory on another file system"),
+            Errno::EOPNOTSUPP => {
+                fault("its file system can't reserve room for files; use a directory on another, such as /tmp")
+            }
+            Errno::ENOSPC | Errno::EDQUOT => {
+                fault("no room there for the session (5 MiB); use a directory on another file system")
+            }
             other => fault(other.text()),
         };
         if let Some(policy) = policy.filter(|policy| !policy.is_empty()) {
             let options = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.file("policy.toml"));
-            options.and_then(|mut file| file.write_all(policy.to_toml().as_bytes())).map_err(|error| fault(describe(&error)))?;
+            options
+                .and_then(|mut file| file.write_all(policy.to_toml().as_bytes()))
+                .map_err(|error| fault(describe(&error)))?;
         }
         Ledger::create(&self.c_file("ledger")).map_err(refused)?;
         // The journal last: its presence is what makes the directory a session.

@@ -80,7 +80,9 @@ pub unsafe fn fetch_add(word: *mut u64, amount: u64) -> u64 {
     {
         let mut value = amount;
         // SAFETY: by the caller's promise; an aligned word is written whole.
-        unsafe { core::arch::asm!("xadd qword ptr [{word}], {value}", word = in(reg) word, value = inout(reg) value, options(nostack)) };
+        unsafe {
+            core::arch::asm!("xadd qword ptr [{word}], {value}", word = in(reg) word, value = inout(reg) value, options(nostack))
+        };
         value
     }
     #[cfg(not(target_arch = "x86_64"))]

@@ -31,11 +31,7 @@ fn header() -> &'static [u8] {
 /// A path of this thread's own, in memory where there is such a place.
 fn place(what: &str) -> (PathBuf, CString) {
     let shared_memory = PathBuf::from("/dev/shm");
-    let dir = if shared_memory.is_dir() {
-        shared_memory
-    } else {
-        std::env::temp_dir()
-    };
+    let dir = if shared_memory.is_dir() { shared_memory } else { std::env::temp_dir() };
     let thread = format!("{:?}", std::thread::current().id());
     let thread: String = thread.chars().filter(char::is_ascii_digit).collect();
     let path = dir.join(format!("shmgate-fuzz-{}-{thread}-{what}", std::process::id()));
@@ -106,7 +102,8 @@ fn read(name: &CString) {
     let (counted, denials) = reader.count();
     assert!(counted >= denials);
 
-    let policy = Policy::parse("[[rule]]\nname = \"first\"\naction = \"log\"\n").expect("a good policy");
+    // A name that must not get into a line as it is.
+    let policy = Policy::parse("[[rule]]\nname = \"a\\n\\u001b\\\"b\"\naction = \"log\"\n").expect("a good policy");
     let mut timeline = Timeline::new(reader);
     let found = timeline.poll();
     assert_eq!(found.len(), calls, "each call once");
@@ -114,9 +111,7 @@ fn read(name: &CString) {
     assert!(found.iter().all(|&slot| slot < slots));
     assert!(timeline.poll().is_empty(), "nothing new");
     for (at, slot) in found.into_iter().enumerate() {
-        let event = timeline
-            .event(slot, (at % 2 == 0).then_some(&policy))
-            .expect("the call is still there");
+        let event = timeline.event(slot, (at % 2 == 0).then_some(&policy)).expect("the call is still there");
         let line = event.to_string();
         assert!(super::is_plain_line(&line), "{line:?}");
         let json = Json(event).to_string();

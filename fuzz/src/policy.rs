@@ -35,36 +35,12 @@ pub fn run(data: &[u8]) {
     let written = policy.to_toml();
     assert_eq!(Policy::parse(&written).as_ref(), Ok(&policy), "{written}");
     let calls = [
-        Call::Shmget {
-            key: 0x5e00_0001,
-            size: 4096,
-            flags: libc::IPC_CREAT | 0o666,
-        },
-        Call::Shmget {
-            key: libc::IPC_PRIVATE,
-            size: u64::MAX,
-            flags: -1,
-        },
-        Call::Shmat {
-            shmid: 1,
-            addr: 0,
-            flags: 0,
-        },
+        Call::Shmget { key: 0x5e00_0001, size: 4096, flags: libc::IPC_CREAT | 0o666 },
+        Call::Shmget { key: libc::IPC_PRIVATE, size: u64::MAX, flags: -1 },
+        Call::Shmat { shmid: 1, addr: 0, flags: 0 },
         Call::Shmdt { addr: u64::MAX },
-        Call::Shmctl {
-            shmid: 1,
-            cmd: libc::IPC_SET,
-            buf: 0,
-            set: Some(PermSet {
-                uid: 0,
-                gid: 0,
-                mode: 0o777,
-            }),
-        },
-        Call::Ftok {
-            path: b"/tmp/x",
-            proj: 83,
-        },
+        Call::Shmctl { shmid: 1, cmd: libc::IPC_SET, buf: 0, set: Some(PermSet { uid: 0, gid: 0, mode: 0o777 }) },
+        Call::Ftok { path: b"/tmp/x", proj: 83 },
     ];
     for call in calls {
         for creates in [false, true] {

@@ -48,17 +48,11 @@ fn change(data: &mut Vec<u8>, seeds: &[Vec<u8>], random: &mut Random) {
 
 fn replay(target: &str, run: fn(&[u8])) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
-    let mut paths: Vec<_> = fs::read_dir(&dir)
-        .expect("seeds")
-        .map(|entry| entry.expect("seeds").path())
-        .collect();
+    let mut paths: Vec<_> = fs::read_dir(&dir).expect("seeds").map(|entry| entry.expect("seeds").path()).collect();
     paths.sort();
     let seeds: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).expect("a seed")).collect();
     assert!(!seeds.is_empty());
-    let rounds = std::env::var("SHMGATE_FUZZ_ROUNDS")
-        .ok()
-        .and_then(|rounds| rounds.parse().ok())
-        .unwrap_or(ROUNDS);
+    let rounds = std::env::var("SHMGATE_FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS);
     let mut random = Random(0x5e00_0001);
     for (seed, path) in seeds.iter().zip(&paths) {
         let attempt = |data: &[u8], what: &str| {

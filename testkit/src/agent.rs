@@ -33,12 +33,7 @@ impl Agent {
     /// An agent from a run that ends up in the program.
     pub fn start(run: Run) -> Agent {
         let (process, commands, answers) = run.interactive();
-        Agent {
-            process,
-            commands: Some(commands),
-            answers,
-            unread: Vec::new(),
-        }
+        Agent { process, commands: Some(commands), answers, unread: Vec::new() }
     }
 
     /// Sends a command without waiting for its answer.
@@ -56,11 +51,7 @@ impl Agent {
                 return String::from_utf8_lossy(&line[..end]).into_owned();
             }
             let deadline = self.process.deadline();
-            assert!(
-                readable(self.answers.as_raw_fd(), deadline),
-                "no answer in time: {}",
-                self.process.stderr()
-            );
+            assert!(readable(self.answers.as_raw_fd(), deadline), "no answer in time: {}", self.process.stderr());
             let mut bytes = [0; 4096];
             match self.answers.read(&mut bytes) {
                 Ok(0) | Err(_) => panic!("the agent ended: {}", self.process.stderr()),

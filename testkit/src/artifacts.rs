@@ -6,9 +6,7 @@ use std::sync::OnceLock;
 
 /// The workspace's top folder, found from this crate's own.
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("testkit lies below the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("testkit lies below the workspace")
 }
 
 /// `libshmgate.so`, from `make` or from `SHMGATE_TEST_LIB`.
@@ -36,10 +34,6 @@ fn built(variable: &str, name: &str) -> PathBuf {
         Some(path) => workspace().join(path),
         None => target().join("release").join(name),
     };
-    assert!(
-        path.exists(),
-        "{} is missing: run make first, or set {variable}",
-        path.display()
-    );
+    assert!(path.exists(), "{} is missing: run make first, or set {variable}", path.display());
     path
 }

@@ -61,10 +61,7 @@ fn build(name: &str, output: &str, extra: &[String]) -> PathBuf {
     static BUILT: OnceLock<Slots> = OnceLock::new();
     let path = target().join("test-programs").join(output);
     let slot = {
-        let mut slots = BUILT
-            .get_or_init(Default::default)
-            .lock()
-            .expect("no test panics with this lock");
+        let mut slots = BUILT.get_or_init(Default::default).lock().expect("no test panics with this lock");
         slots.entry(path.clone()).or_default().clone()
     };
     slot.get_or_init(|| {
@@ -80,16 +77,8 @@ fn build(name: &str, output: &str, extra: &[String]) -> PathBuf {
 fn fresh(path: &Path, source: &Path) -> bool {
     let time = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
     let Some(made) = time(path) else { return false };
-    let headers = [
-        sources().join("trace.h"),
-        workspace().join("include/shmgate.h"),
-        PathBuf::from(file!()),
-    ];
-    let newest = headers
-        .iter()
-        .filter_map(|header| time(header))
-        .chain([time(source).unwrap_or_else(SystemTime::now)])
-        .max();
+    let headers = [sources().join("trace.h"), workspace().join("include/shmgate.h"), PathBuf::from(file!())];
+    let newest = headers.iter().filter_map(|header| time(header)).chain([time(source).unwrap_or_else(SystemTime::now)]).max();
     newest.is_some_and(|newest| made > newest)
 }
 
@@ -113,11 +102,6 @@ fn gcc(source: &Path, path: &Path, extra: &[String]) {
         .args(extra)
         .output()
         .expect("gcc runs");
-    assert!(
-        result.status.success(),
-        "gcc {}:\n{}",
-        source.display(),
-        String::from_utf8_lossy(&result.stderr)
-    );
+    assert!(result.status.success(), "gcc {}:\n{}", source.display(), String::from_utf8_lossy(&result.stderr));
     fs::rename(&unfinished, path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }

@@ -51,11 +51,7 @@ impl Namespace {
     }
 
     fn make(uid: u32, gid: u32) -> io::Result<Namespace> {
-        let flags = if uid == 0 {
-            libc::CLONE_NEWIPC
-        } else {
-            libc::CLONE_NEWIPC | libc::CLONE_NEWUSER
-        };
+        let flags = if uid == 0 { libc::CLONE_NEWIPC } else { libc::CLONE_NEWIPC | libc::CLONE_NEWUSER };
         let (uid_map, gid_map) = (format!("{uid} {uid} 1"), format!("{gid} {gid} 1"));
         let (ready_read, ready_write) = pipe()?;
         // SAFETY: the child makes only system calls on values prepared before the fork, and never returns.
@@ -91,10 +87,7 @@ impl Namespace {
             }
             let open = |kind| File::open(format!("/proc/{child}/ns/{kind}")).map(OwnedFd::from);
             let user = if uid == 0 { None } else { Some(open("user")?) };
-            Ok(Namespace {
-                user,
-                ipc: Some(open("ipc")?),
-            })
+            Ok(Namespace { user, ipc: Some(open("ipc")?) })
         })();
         if child > 0 {
             // By signal and not by closing a pipe: another thread's child may have inherited our end of it.
@@ -122,10 +115,7 @@ struct Guest {
     others: Vec<i32>,
 }
 
-static GUEST: Mutex<Guest> = Mutex::new(Guest {
-    namespaces: 0,
-    others: Vec::new(),
-});
+static GUEST: Mutex<Guest> = Mutex::new(Guest { namespaces: 0, others: Vec::new() });
 
 impl Guest {
     fn enter() {

@@ -61,11 +61,7 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            out,
-            "{:?}\n--- stdout\n{}--- stderr\n{}",
-            self.status, self.stdout, self.stderr
-        )
+        write!(out, "{:?}\n--- stdout\n{}--- stderr\n{}", self.status, self.stdout, self.stderr)
     }
 }
 
@@ -115,18 +111,9 @@ impl Process {
     pub fn wait(mut self) -> Outcome {
         let Some(status) = self.ended() else {
             self.end();
-            panic!(
-                "{} did not end in time\n{}{}",
-                self.name,
-                text(&mut self.stdout),
-                text(&mut self.stderr)
-            );
+            panic!("{} did not end in time\n{}{}", self.name, text(&mut self.stdout), text(&mut self.stderr));
         };
-        Outcome {
-            status,
-            stdout: text(&mut self.stdout),
-            stderr: text(&mut self.stderr),
-        }
+        Outcome { status, stdout: text(&mut self.stdout), stderr: text(&mut self.stderr) }
     }
 
     /// The status, once it has ended; `None` when the deadline came first.
@@ -160,11 +147,7 @@ impl Drop for Process {
 pub fn readable(descriptor: i32, deadline: Instant) -> bool {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let mut poll = libc::pollfd {
-            fd: descriptor,
-            events: libc::POLLIN,
-            revents: 0,
-        };
+        let mut poll = libc::pollfd { fd: descriptor, events: libc::POLLIN, revents: 0 };
         let milliseconds = i32::try_from(left.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: one valid pollfd.
         match unsafe { libc::poll(&mut poll, 1, milliseconds) } {

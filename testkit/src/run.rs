@@ -44,20 +44,8 @@ impl Run {
             command.env_remove(name);
         }
         command.env("LC_ALL", "C").stdin(Stdio::null()).process_group(0);
-        let name = Path::new(program)
-            .file_name()
-            .unwrap_or(program)
-            .to_string_lossy()
-            .into_owned();
-        Run {
-            command,
-            name,
-            own_stderr: false,
-            fresh: None,
-            enter: Vec::new(),
-            timeout: TIMEOUT,
-            actions: Vec::new(),
-        }
+        let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
+        Run { command, name, own_stderr: false, fresh: None, enter: Vec::new(), timeout: TIMEOUT, actions: Vec::new() }
     }
 
     /// One more argument.

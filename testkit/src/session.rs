@@ -36,12 +36,7 @@ impl Session {
     /// What a program of this session has in its environment: `run` itself says so, by running env.
     fn make(place: TempDir, namespace: &Namespace, options: &[&str]) -> Session {
         let directory = place.path().join("session");
-        let said = run(&directory)
-            .args(options)
-            .args(["--", "/usr/bin/env"])
-            .namespace(namespace)
-            .output()
-            .silent();
+        let said = run(&directory).args(options).args(["--", "/usr/bin/env"]).namespace(namespace).output().silent();
         let environment = said
             .stdout
             .lines()
@@ -70,12 +65,7 @@ impl Session {
     /// All records, oldest first; fails when the reader complains about the journal or a line is no JSON.
     #[track_caller]
     pub fn records(&self) -> Vec<Value> {
-        let listed = Run::new(command())
-            .arg("log")
-            .arg(self.directory())
-            .arg("--json")
-            .output()
-            .silent();
+        let listed = Run::new(command()).arg("log").arg(self.directory()).arg("--json").output().silent();
         listed
             .stdout
             .lines()
@@ -99,15 +89,9 @@ impl Session {
 
 /// `shmgate run` in this session directory, with the library under test.
 fn run(directory: &Path) -> Run {
-    Run::new(command())
-        .env("SHMGATE_LIB", library())
-        .args(["run", "-q", "--session"])
-        .arg(directory)
+    Run::new(command()).env("SHMGATE_LIB", library()).args(["run", "-q", "--session"]).arg(directory)
 }
 
 fn temporary() -> TempDir {
-    tempfile::Builder::new()
-        .prefix("shmgate-test-")
-        .tempdir()
-        .expect("temporary directory")
+    tempfile::Builder::new().prefix("shmgate-test-").tempdir().expect("temporary directory")
 }

@@ -22,24 +22,15 @@ const CHECKS: [Check; 9] = [
     ("checks::a_call_cut_in_two_is_joined", a_call_cut_in_two_is_joined),
     ("checks::errors_and_ints_are_read", errors_and_ints_are_read),
     ("checks::a_call_without_an_end_is_kept", a_call_without_an_end_is_kept),
-    (
-        "checks::equal_threads_in_another_order_agree",
-        equal_threads_in_another_order_agree,
-    ),
+    ("checks::equal_threads_in_another_order_agree", equal_threads_in_another_order_agree),
     ("checks::differences_are_found", differences_are_found),
     ("checks::a_creation_in_two_steps_agrees", a_creation_in_two_steps_agrees),
-    (
-        "checks::a_wrong_creation_in_two_steps_is_found",
-        a_wrong_creation_in_two_steps_is_found,
-    ),
+    ("checks::a_wrong_creation_in_two_steps_is_found", a_wrong_creation_in_two_steps_is_found),
 ];
 
 /// The checks as tests.
 pub fn trials() -> Vec<Trial> {
-    CHECKS
-        .iter()
-        .map(|(name, check)| Trial::test(*name, || check().map_err(Into::into)))
-        .collect()
+    CHECKS.iter().map(|(name, check)| Trial::test(*name, || check().map_err(Into::into))).collect()
 }
 
 fn expect(fact: bool, what: &str) -> Result<(), String> {
@@ -60,23 +51,11 @@ fn a_call_cut_in_two_is_joined() -> Result<(), String> {
          10  <... shmdt resumed>)              = -1 EINVAL (Invalid argument)\n\
          10  +++ exited with 0 +++\n",
     )?;
-    let shmat = Args::Shmat {
-        shmid: 1,
-        addr: 0,
-        flags: 0o10000,
-    };
+    let shmat = Args::Shmat { shmid: 1, addr: 0, flags: 0o10000 };
     let shmdt = Args::Shmdt { addr: 0x7f94 };
     let expected = [
-        Call {
-            tid: 11,
-            args: shmat,
-            answer: Some(Ok(0x7f94_6610_5000)),
-        },
-        Call {
-            tid: 10,
-            args: shmdt,
-            answer: Some(Err("EINVAL".to_owned())),
-        },
+        Call { tid: 11, args: shmat, answer: Some(Ok(0x7f94_6610_5000)) },
+        Call { tid: 10, args: shmdt, answer: Some(Err("EINVAL".to_owned())) },
     ];
     expect(trace.calls == expected, "other calls")?;
     expect(trace.first == 10, "another first thread")?;
@@ -91,38 +70,20 @@ fn errors_and_ints_are_read() -> Result<(), String> {
     )?;
     let args: Vec<Args> = read.into_iter().map(|call| call.args).collect();
     let expected = [
-        Args::Shmctl {
-            shmid: -1,
-            cmd: 2,
-            buf: 0x7ffd_145d_0c80,
-        },
-        Args::Shmget {
-            key: 0xcafe_0000,
-            size: 0xffff_ffff_ff00_0000,
-            flags: u32::MAX,
-        },
-        Args::Shmget {
-            key: 0,
-            size: 4096,
-            flags: 0o1666,
-        },
+        Args::Shmctl { shmid: -1, cmd: 2, buf: 0x7ffd_145d_0c80 },
+        Args::Shmget { key: 0xcafe_0000, size: 0xffff_ffff_ff00_0000, flags: u32::MAX },
+        Args::Shmget { key: 0, size: 4096, flags: 0o1666 },
     ];
     expect(args == expected, "other arguments")
 }
 
 fn a_call_without_an_end_is_kept() -> Result<(), String> {
     let kernel = calls("7  shmdt(0x1000) = 0\n8  shmdt(0x2000) = ?\n7  shmdt(0x3000 <unfinished ...>\n")?;
-    expect(
-        kernel.iter().filter(|call| call.answer.is_none()).count() == 2,
-        "not two calls without an answer",
-    )?;
+    expect(kernel.iter().filter(|call| call.answer.is_none()).count() == 2, "not two calls without an answer")?;
     // Recorded or not, either is right, but not in place of another.
     compare(&kernel, &calls("7  shmdt(0x1000) = 0\n")?)?;
     compare(&kernel, &calls("7  shmdt(0x1000) = 0\n7  shmdt(0x3000) = 0\n")?)?;
-    expect(
-        compare(&kernel, &calls("7  shmdt(0x3000) = 0\n")?).is_err(),
-        "a missing call was not found",
-    )
+    expect(compare(&kernel, &calls("7  shmdt(0x3000) = 0\n")?).is_err(), "a missing call was not found")
 }
 
 fn equal_threads_in_another_order_agree() -> Result<(), String> {
@@ -134,27 +95,12 @@ fn equal_threads_in_another_order_agree() -> Result<(), String> {
 fn differences_are_found() -> Result<(), String> {
     let kernel = calls("7  shmdt(0x1000) = 0\n7  shmdt(0x2000) = 0\n8  shmget(0x5, 0x1000, 0x780) = 0x3\n")?;
     for (what, journal) in [
-        (
-            "a missing call",
-            "7  shmdt(0x1000) = 0\n8  shmget(0x5, 0x1000, 0x780) = 0x3\n",
-        ),
+        ("a missing call", "7  shmdt(0x1000) = 0\n8  shmget(0x5, 0x1000, 0x780) = 0x3\n"),
         ("a missing thread", "7  shmdt(0x1000) = 0\n7  shmdt(0x2000) = 0\n"),
-        (
-            "another order",
-            "7  shmdt(0x2000) = 0\n7  shmdt(0x1000) = 0\n8  shmget(0x5, 0x1000, 0x780) = 0x3\n",
-        ),
-        (
-            "another argument",
-            "7  shmdt(0x1000) = 0\n7  shmdt(0x2000) = 0\n8  shmget(0x5, 0x1001, 0x780) = 0x3\n",
-        ),
-        (
-            "another result",
-            "7  shmdt(0x1000) = 0\n7  shmdt(0x2000) = 0\n8  shmget(0x5, 0x1000, 0x780) = 0x4\n",
-        ),
-        (
-            "another thread",
-            "7  shmdt(0x1000) = 0\n8  shmdt(0x2000) = 0\n8  shmget(0x5, 0x1000, 0x780) = 0x3\n",
-        ),
+        ("another order", "7  shmdt(0x2000) = 0\n7  shmdt(0x1000) = 0\n8  shmget(0x5, 0x1000, 0x780) = 0x3\n"),
+        ("another argument", "7  shmdt(0x1000) = 0\n7  shmdt(0x2000) = 0\n8  shmget(0x5, 0x1001, 0x780) = 0x3\n"),
+        ("another result", "7  shmdt(0x1000) = 0\n7  shmdt(0x2000) = 0\n8  shmget(0x5, 0x1000, 0x780) = 0x4\n"),
+        ("another thread", "7  shmdt(0x1000) = 0\n8  shmdt(0x2000) = 0\n8  shmget(0x5, 0x1000, 0x780) = 0x3\n"),
         (
             "a call too many",
             "7  shmdt(0x1000) = 0\n7  shmdt(0x2000) = 0\n7  shmdt(0x3000) = 0\n8  shmget(0x5, 0x1000, 0x780) = 0x3\n",
@@ -170,19 +116,13 @@ fn a_creation_in_two_steps_agrees() -> Result<(), String> {
     let created = "7  shmget(0x5, 0x1000, 0x380) = 0x3\n";
     for (kernel, journal) in [
         ("7  shmget(0x5, 0x1000, 0x180) = 0x3\n", created),
-        (
-            "7  shmget(0x5, 0x1000, 0x180) = -1 ENOENT (x)\n7  shmget(0x5, 0x1000, 0x780) = 0x3\n",
-            created,
-        ),
+        ("7  shmget(0x5, 0x1000, 0x180) = -1 ENOENT (x)\n7  shmget(0x5, 0x1000, 0x780) = 0x3\n", created),
         (
             "7  shmget(0x5, 0x1000, 0x180) = -1 ENOENT (x)\n7  shmget(0x5, 0x1000, 0x780) = -1 EEXIST (x)\n\
              7  shmget(0x5, 0x1000, 0x180) = 0x3\n",
             created,
         ),
-        (
-            "7  shmget(0x5, 0x1000, 0x180) = -1 EACCES (x)\n",
-            "7  shmget(0x5, 0x1000, 0x380) = -1 EACCES (x)\n",
-        ),
+        ("7  shmget(0x5, 0x1000, 0x180) = -1 EACCES (x)\n", "7  shmget(0x5, 0x1000, 0x380) = -1 EACCES (x)\n"),
     ] {
         compare(&calls(kernel)?, &calls(journal)?)?;
     }
@@ -199,16 +139,9 @@ fn a_wrong_creation_in_two_steps_is_found() -> Result<(), String> {
             "7  shmget(0x5, 0x1000, 0x180) = -1 ENOENT (x)\n7  shmget(0x5, 0x1000, 0x780) = 0x3\n",
             "7  shmget(0x5, 0x1000, 0x380) = -1 ENOENT (x)\n",
         ),
-        (
-            "a private segment in steps",
-            "7  shmget(0, 0x1000, 0x180) = 0x3\n",
-            "7  shmget(0, 0x1000, 0x380) = 0x3\n",
-        ),
+        ("a private segment in steps", "7  shmget(0, 0x1000, 0x180) = 0x3\n", "7  shmget(0, 0x1000, 0x380) = 0x3\n"),
     ] {
-        expect(
-            compare(&calls(kernel)?, &calls(journal)?).is_err(),
-            &format!("{what} was not found"),
-        )?;
+        expect(compare(&calls(kernel)?, &calls(journal)?).is_err(), &format!("{what} was not found"))?;
     }
     Ok(())
 }
@@ -233,10 +166,7 @@ fn a_tree_ends_with_its_daemons() -> Result<(), String> {
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
     let script = "(setsid sh -c 'echo $$ >new; mv new pid; exec sleep 300' &) ; sleep 300";
     let mut command = Command::new("sh");
-    command
-        .args(["-c", script])
-        .stderr(Stdio::null())
-        .current_dir(directory.path());
+    command.args(["-c", script]).stderr(Stdio::null()).current_dir(directory.path());
     let mut tree = Tree::start(&mut command).map_err(|error| error.to_string())?;
     let deadline = Instant::now() + Duration::from_secs(20);
     let file = directory.path().join("pid");

@@ -27,11 +27,7 @@ pub fn compare(kernel: &[Call], journal: &[Call]) -> Result<usize, String> {
             compare_thread(asked, told).err()
         })
         .collect();
-    if differences.is_empty() {
-        Ok(journal.len())
-    } else {
-        Err(differences.join("\n"))
-    }
+    if differences.is_empty() { Ok(journal.len()) } else { Err(differences.join("\n")) }
 }
 
 fn by_thread(calls: &[Call]) -> BTreeMap<u32, Vec<Call>> {
@@ -52,10 +48,7 @@ fn compare_thread(mut kernel: &[Call], journal: &[Call]) -> Result<(), String> {
     }
     // A thread that died inside a call may have left no record of it.
     match kernel.iter().find(|call| call.answer.is_some()) {
-        Some(call) => Err(format!(
-            "missing in the journal ({} calls from here on): {call}",
-            kernel.len()
-        )),
+        Some(call) => Err(format!("missing in the journal ({} calls from here on): {call}", kernel.len())),
         None => Ok(()),
     }
 }
@@ -100,14 +93,7 @@ fn found_or_created(record: &Call, kernel: &[Call], key: u32, size: u64, flags: 
 /// gate hands the kernel a copy, and the journal names the host's own buffer. Everything else must be equal.
 fn set_from_a_copy(record: &Call, kernel: &Call) -> bool {
     match (&record.args, &kernel.args) {
-        (
-            &Args::Shmctl { shmid, cmd, buf: own },
-            &Args::Shmctl {
-                shmid: asked,
-                cmd: same,
-                buf: copy,
-            },
-        ) => {
+        (&Args::Shmctl { shmid, cmd, buf: own }, &Args::Shmctl { shmid: asked, cmd: same, buf: copy }) => {
             (shmid, cmd) == (asked, same)
                 && own != 0
                 && copy != 0

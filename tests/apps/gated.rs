@@ -81,20 +81,12 @@ pub fn run(program: &Program<'_>) -> Result<Gated, String> {
 impl Gated {
     /// The program's end was good.
     pub fn succeeded(&self) -> Result<(), String> {
-        if self.status.success() {
-            Ok(())
-        } else {
-            Err(self.telling(&format!("ended with {}", self.status)))
-        }
+        if self.status.success() { Ok(()) } else { Err(self.telling(&format!("ended with {}", self.status))) }
     }
 
     /// The program wrote this to its standard output.
     pub fn printed(&self, expected: &str) -> Result<(), String> {
-        if self.stdout == expected {
-            Ok(())
-        } else {
-            Err(self.telling(&format!("expected to read:\n{expected}")))
-        }
+        if self.stdout == expected { Ok(()) } else { Err(self.telling(&format!("expected to read:\n{expected}"))) }
     }
 
     /// These segments, and no others, stayed behind; `shmgate run` said so, and nothing else.
@@ -106,9 +98,7 @@ impl Gated {
         if same {
             Ok(())
         } else {
-            Err(self.telling(&format!(
-                "expected shmgate to tell of these left behind, and nothing else: {segments:?}"
-            )))
+            Err(self.telling(&format!("expected shmgate to tell of these left behind, and nothing else: {segments:?}")))
         }
     }
 
@@ -124,27 +114,14 @@ impl Gated {
 
     /// What strace saw of the program, without what `shmgate` itself asks when it sums up.
     pub fn kernel_calls(&self) -> Vec<Call> {
-        self.trace
-            .calls
-            .iter()
-            .filter(|call| call.tid != self.trace.first)
-            .cloned()
-            .collect()
+        self.trace.calls.iter().filter(|call| call.tid != self.trace.first).cloned().collect()
     }
 
     /// Journal, log and strace agree, and the journal names exactly these programs as the callers.
     /// Returns a sentence with the numbers.
     pub fn agrees(&self, programs: &[&str], at_least: usize) -> Result<String, String> {
         for record in &self.records {
-            let Record {
-                name,
-                call,
-                uid,
-                backend,
-                verdict,
-                reason,
-                ..
-            } = record;
+            let Record { name, call, uid, backend, verdict, reason, .. } = record;
             if verdict != "allowed" || backend != "kernel" || *uid != self.uid {
                 let what = call.as_ref().map_or_else(|| name.clone(), Call::to_string);
                 let told = format!("uid {uid}, backend {backend}, verdict {verdict} ({reason}): {what}");
@@ -152,20 +129,12 @@ impl Gated {
             }
         }
         let journal: Vec<_> = self.records.iter().filter_map(|record| record.call.clone()).collect();
-        let compared = compare(&self.kernel_calls(), &journal).map_err(|difference| {
-            format!(
-                "journal and strace differ.\n{difference}\nprograms: {:?}",
-                self.trace.programs
-            )
-        })?;
+        let compared = compare(&self.kernel_calls(), &journal)
+            .map_err(|difference| format!("journal and strace differ.\n{difference}\nprograms: {:?}", self.trace.programs))?;
         if compared < at_least {
             return Err(format!("only {compared} calls, expected {at_least} and more"));
         }
-        let callers: BTreeSet<&str> = self
-            .records
-            .iter()
-            .filter_map(|record| record.exe.rsplit('/').next())
-            .collect();
+        let callers: BTreeSet<&str> = self.records.iter().filter_map(|record| record.exe.rsplit('/').next()).collect();
         if callers != programs.iter().copied().collect() {
             return Err(format!("callers in the journal: {callers:?}, expected {programs:?}"));
         }
@@ -175,10 +144,7 @@ impl Gated {
         self.log_has_a_line_for_each_record()?;
         let threads: BTreeSet<u32> = self.records.iter().map(|record| record.tid).collect();
         let asked = self.kernel_calls().len();
-        Ok(format!(
-            "{compared} calls of {} threads; strace counts {asked}",
-            threads.len()
-        ))
+        Ok(format!("{compared} calls of {} threads; strace counts {asked}", threads.len()))
     }
 
     /// `1234 shmget(…) = …` or `1234/1235 shmget(…) = …`: the thread and the call of each line.
@@ -186,11 +152,7 @@ impl Gated {
         let mut lines = Vec::new();
         for line in self.log.lines() {
             let (who, call) = line.split_once(' ').ok_or_else(|| format!("log: {line}"))?;
-            let tid: u32 = who
-                .rsplit('/')
-                .next()
-                .and_then(|tid| tid.parse().ok())
-                .ok_or(format!("log: {line}"))?;
+            let tid: u32 = who.rsplit('/').next().and_then(|tid| tid.parse().ok()).ok_or(format!("log: {line}"))?;
             lines.push((tid, call.split('(').next().unwrap_or_default()));
         }
         let mut records: Vec<_> = self.records.iter().map(|record| (record.tid, record.name.as_str())).collect();
@@ -199,10 +161,6 @@ impl Gated {
         if lines == records {
             return Ok(());
         }
-        Err(format!(
-            "the log has {} lines and the journal {} records, or of other calls",
-            lines.len(),
-            records.len()
-        ))
+        Err(format!("the log has {} lines and the journal {} records, or of other calls", lines.len(), records.len()))
     }
 }

@@ -35,10 +35,7 @@ pub struct Record {
 
 /// Parses all records, in the journal's order.
 pub fn parse(lines: &str) -> Result<Vec<Record>, String> {
-    lines
-        .lines()
-        .map(|line| record(line).map_err(|why| format!("journal: {why}: {line}")))
-        .collect()
+    lines.lines().map(|line| record(line).map_err(|why| format!("journal: {why}: {line}"))).collect()
 }
 
 fn record(line: &str) -> Result<Record, String> {
@@ -49,11 +46,7 @@ fn record(line: &str) -> Result<Record, String> {
     let name = string(&value["call"])?;
     let tid = integer(&value["tid"])? as u32;
     let call = match args(&name, &value["args"])? {
-        Some(args) => Some(Call {
-            tid,
-            args,
-            answer: Some(answer(&value)?),
-        }),
+        Some(args) => Some(Call { tid, args, answer: Some(answer(&value)?) }),
         None => None,
     };
     Ok(Record {
@@ -80,14 +73,10 @@ fn args(name: &str, args: &Value) -> Result<Option<Args>, String> {
             addr: hex(&args["addr"])?,
             flags: integer(&args["flags"])? as u32,
         },
-        "shmdt" => Args::Shmdt {
-            addr: hex(&args["addr"])?,
-        },
-        "shmctl" => Args::Shmctl {
-            shmid: integer(&args["shmid"])? as i32,
-            cmd: command(&args["cmd"])?,
-            buf: hex(&args["buf"])?,
-        },
+        "shmdt" => Args::Shmdt { addr: hex(&args["addr"])? },
+        "shmctl" => {
+            Args::Shmctl { shmid: integer(&args["shmid"])? as i32, cmd: command(&args["cmd"])?, buf: hex(&args["buf"])? }
+        }
         "ftok" => return Ok(None),
         _ => return Err("a call that nobody knows".to_owned()),
     }))
@@ -98,11 +87,7 @@ fn answer(record: &Value) -> Result<Answer, String> {
         return Ok(Err(string(&record["errno"])?));
     }
     let result = &record["result"];
-    if result.is_string() {
-        hex(result).map(Ok)
-    } else {
-        Ok(Ok(integer(result)? as u64))
-    }
+    if result.is_string() { hex(result).map(Ok) } else { Ok(Ok(integer(result)? as u64)) }
 }
 
 fn command(value: &Value) -> Result<i32, String> {
@@ -118,15 +103,10 @@ fn integer(value: &Value) -> Result<i64, String> {
 }
 
 fn string(value: &Value) -> Result<String, String> {
-    value
-        .as_str()
-        .map(str::to_owned)
-        .ok_or_else(|| format!("not a string: {value}"))
+    value.as_str().map(str::to_owned).ok_or_else(|| format!("not a string: {value}"))
 }
 
 fn hex(value: &Value) -> Result<u64, String> {
     let digits = value.as_str().and_then(|text| text.strip_prefix("0x"));
-    digits
-        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
-        .ok_or_else(|| format!("not a 0x number: {value}"))
+    digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()).ok_or_else(|| format!("not a 0x number: {value}"))
 }

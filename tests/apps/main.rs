@@ -35,16 +35,8 @@ pub struct App {
     test: fn() -> Result<String, String>,
 }
 
-const APPS: [App; 8] = [
-    postgres::APP,
-    xvfb::APP,
-    sysv_ipc::APP,
-    perl::APP,
-    php::APP,
-    php::KEEP_DEEPBIND,
-    stress_ng::APP,
-    util_linux::APP,
-];
+const APPS: [App; 8] =
+    [postgres::APP, xvfb::APP, sysv_ipc::APP, perl::APP, php::APP, php::KEEP_DEEPBIND, stress_ng::APP, util_linux::APP];
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -62,21 +54,14 @@ fn main() -> ExitCode {
 fn trial(app: &'static App, report: &Arc<Mutex<Vec<String>>>) -> Trial {
     let missing = need::missing(app.needs);
     let skipped = !missing.is_empty() && place::effective_uid() != 0;
-    let name = if skipped {
-        format!("{} (skipped: needs {missing})", app.name)
-    } else {
-        app.name.to_owned()
-    };
+    let name = if skipped { format!("{} (skipped: needs {missing})", app.name) } else { app.name.to_owned() };
     let report = Arc::clone(report);
     Trial::test(name, move || {
         if !missing.is_empty() {
             return Err(format!("needs {missing}: run tests/apps/packages.sh").into());
         }
         let numbers = (app.test)()?;
-        report
-            .lock()
-            .expect("no test panics while it reports")
-            .push(format!("{}: {numbers}", app.name));
+        report.lock().expect("no test panics while it reports").push(format!("{}: {numbers}", app.name));
         Ok(())
     })
     .with_ignored_flag(skipped)

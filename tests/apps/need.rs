@@ -46,27 +46,18 @@ pub fn postgres() -> Option<PathBuf> {
     let version = |directory: &Path| -> Option<u32> { directory.parent()?.file_name()?.to_str()?.parse().ok() };
     let versions = Path::new("/usr/lib/postgresql").read_dir().into_iter().flatten();
     let debian = versions.filter_map(|entry| Some(entry.ok()?.path().join("bin")));
-    let debian = debian
-        .filter(|directory| directory.join("postgres").exists())
-        .max_by_key(|path| version(path));
+    let debian = debian.filter(|directory| directory.join("postgres").exists()).max_by_key(|path| version(path));
     debian.or_else(|| find("postgres").and_then(|path| path.parent().map(Path::to_path_buf)))
 }
 
 fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from);
-    env::split_paths(&path)
-        .chain(system)
-        .map(|directory| directory.join(program))
-        .find(|path| path.exists())
+    env::split_paths(&path).chain(system).map(|directory| directory.join(program)).find(|path| path.exists())
 }
 
 fn succeeds<'a>(program: &str, arguments: impl Iterator<Item = &'a str>) -> bool {
     let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }

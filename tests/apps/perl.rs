@@ -4,11 +4,8 @@ use crate::App;
 use crate::gated::{Program, run};
 use crate::need::Need;
 
-pub const APP: App = App {
-    name: "perl",
-    needs: &[Need::Success(&["perl", "-MIPC::SysV", "-MIPC::SharedMem", "-e", "1"], "perl")],
-    test,
-};
+pub const APP: App =
+    App { name: "perl", needs: &[Need::Success(&["perl", "-MIPC::SysV", "-MIPC::SharedMem", "-e", "1"], "perl")], test };
 
 const PRINTED: &str = "\
 child reads: from the parent

@@ -5,27 +5,13 @@ use crate::App;
 use crate::gated::{Gated, Program, run};
 use crate::need::Need;
 
-const NEEDS: &[Need] = &[Need::Success(
-    &[
-        "php",
-        "-r",
-        "exit(extension_loaded('sysvshm') && extension_loaded('shmop') ? 0 : 1);",
-    ],
-    "php-cli",
-)];
+const NEEDS: &[Need] =
+    &[Need::Success(&["php", "-r", "exit(extension_loaded('sysvshm') && extension_loaded('shmop') ? 0 : 1);"], "php-cli")];
 
-pub const APP: App = App {
-    name: "php",
-    needs: NEEDS,
-    test,
-};
+pub const APP: App = App { name: "php", needs: NEEDS, test };
 
 /// The counter-proof: with the flag kept, the same program's calls are seen by strace and not by the gate.
-pub const KEEP_DEEPBIND: App = App {
-    name: "php_keep_deepbind",
-    needs: NEEDS,
-    test: test_keep,
-};
+pub const KEEP_DEEPBIND: App = App { name: "php_keep_deepbind", needs: NEEDS, test: test_keep };
 
 const PRINTED: &str = "\
 hello from worker 1
@@ -37,10 +23,7 @@ removed
 
 fn test() -> Result<String, String> {
     let gated = php(&[])?;
-    let interpreter = gated
-        .records
-        .first()
-        .map_or("", |record| record.exe.rsplit('/').next().unwrap_or_default());
+    let interpreter = gated.records.first().map_or("", |record| record.exe.rsplit('/').next().unwrap_or_default());
     if !interpreter.starts_with("php") {
         return Err(gated.telling("the journal's first record is not of PHP, or there is none"));
     }
@@ -52,9 +35,7 @@ fn test_keep() -> Result<String, String> {
     let recorded = gated.records.iter().filter(|record| record.call.is_some()).count();
     let asked = gated.kernel_calls().len();
     if recorded != 0 || asked < 40 {
-        return Err(format!(
-            "expected calls that all escape, but {recorded} of {asked} are in the journal"
-        ));
+        return Err(format!("expected calls that all escape, but {recorded} of {asked} are in the journal"));
     }
     Ok(format!("all {asked} calls escape, as they must when RTLD_DEEPBIND stays"))
 }

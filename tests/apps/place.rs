@@ -36,17 +36,10 @@ impl Place {
     pub fn new(program: &Program<'_>) -> io::Result<Place> {
         let directory = tempfile::Builder::new().prefix("shmgate-app-").tempdir()?;
         fs::set_permissions(directory.path(), Permissions::from_mode(0o755))?;
-        let user = if program.not_root && effective_uid() == 0 {
-            Some(nobody()?)
-        } else {
-            None
-        };
+        let user = if program.not_root && effective_uid() == 0 { Some(nobody()?) } else { None };
         let bin = directory.path().join("bin");
         fs::create_dir(&bin)?;
-        for (from, name) in [
-            (built("SHMGATE_TEST_CMD", "shmgate"), "shmgate"),
-            (library(), "libshmgate.so"),
-        ] {
+        for (from, name) in [(built("SHMGATE_TEST_CMD", "shmgate"), "shmgate"), (library(), "libshmgate.so")] {
             fs::copy(&from, bin.join(name))
                 .map_err(|error| io::Error::new(error.kind(), format!("{}: {error} (run make)", from.display())))?;
         }
@@ -58,9 +51,7 @@ impl Place {
         if let Some(user) = user {
             chown(&work, Some(user.uid), Some(user.gid))?;
         }
-        let path = program
-            .path
-            .map_or_else(|| PATH.to_owned(), |first| format!("{}:{PATH}", first.display()));
+        let path = program.path.map_or_else(|| PATH.to_owned(), |first| format!("{}:{PATH}", first.display()));
         Ok(Place { directory, user, path })
     }
 
@@ -97,11 +88,7 @@ impl Place {
         let create = |name: &str| File::create(self.work().join(name)).map_err(|error| format!("{name}: {error}"));
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).current_dir(self.work()).env_clear();
-        command
-            .env("PATH", &self.path)
-            .env("HOME", self.work())
-            .env("TMPDIR", self.work())
-            .env("LC_ALL", "C.UTF-8");
+        command.env("PATH", &self.path).env("HOME", self.work()).env("TMPDIR", self.work()).env("LC_ALL", "C.UTF-8");
         command.stdin(Stdio::null()).stdout(create(stdout)?).stderr(create(stderr)?);
         let mut tree = Tree::start(&mut command).map_err(|error| format!("{}: {error}", words[0]))?;
         let ended = tree.wait(DEADLINE).map_err(|error| error.to_string())?;
@@ -114,26 +101,15 @@ impl Place {
 
 /// The prefix for an IPC namespace: root makes one, a user needs one of users around it.
 pub fn own_namespace() -> Vec<String> {
-    let words: &[&str] = if effective_uid() == 0 {
-        &["unshare", "--ipc", "--"]
-    } else {
-        &["unshare", "--map-current-user", "--ipc", "--"]
-    };
+    let words: &[&str] =
+        if effective_uid() == 0 { &["unshare", "--ipc", "--"] } else { &["unshare", "--map-current-user", "--ipc", "--"] };
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 /// The prefix for another user.
 pub fn become_user(user: User) -> Vec<String> {
     let User { uid, gid } = user;
-    [
-        "setpriv",
-        &format!("--reuid={uid}"),
-        &format!("--regid={gid}"),
-        "--clear-groups",
-        "--",
-    ]
-    .map(str::to_owned)
-    .into()
+    ["setpriv", &format!("--reuid={uid}"), &format!("--regid={gid}"), "--clear-groups", "--"].map(str::to_owned).into()
 }
 
 fn nobody() -> io::Result<User> {

@@ -4,11 +4,7 @@ use crate::App;
 use crate::gated::{Program, run};
 use crate::need::{self, Need};
 
-pub const APP: App = App {
-    name: "postgres",
-    needs: &[Need::Postgres],
-    test,
-};
+pub const APP: App = App { name: "postgres", needs: &[Need::Postgres], test };
 
 fn test() -> Result<String, String> {
     let gated = run(&Program {

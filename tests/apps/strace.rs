@@ -37,9 +37,7 @@ pub fn parse(text: &str) -> Result<Trace, String> {
     }
     let mut cut: Vec<_> = waiting.into_iter().collect();
     cut.sort_by_key(|(tid, _)| *tid);
-    trace
-        .calls
-        .extend(cut.into_iter().map(|(tid, args)| Call { tid, args, answer: None }));
+    trace.calls.extend(cut.into_iter().map(|(tid, args)| Call { tid, args, answer: None }));
     Ok(trace)
 }
 
@@ -53,11 +51,7 @@ fn parse_line(line: &str, trace: &mut Trace, waiting: &mut HashMap<u32, Args>) -
     if let Some(resumed) = event.strip_prefix("<... ") {
         if let Some((_, rest)) = resumed.strip_prefix("shm").and_then(|call| call.split_once(" resumed>")) {
             let args = waiting.remove(&tid).ok_or("the end of a call that did not begin")?;
-            trace.calls.push(Call {
-                tid,
-                args,
-                answer: answer(rest)?,
-            });
+            trace.calls.push(Call { tid, args, answer: answer(rest)? });
         }
         return Ok(());
     }
@@ -78,11 +72,7 @@ fn parse_line(line: &str, trace: &mut Trace, waiting: &mut HashMap<u32, Args>) -
         return Ok(());
     }
     let (list, rest) = rest.split_once(')').ok_or("no end of the arguments")?;
-    let call = Call {
-        tid,
-        args: args(name, list)?,
-        answer: answer(rest)?,
-    };
+    let call = Call { tid, args: args(name, list)?, answer: answer(rest)? };
     trace.calls.push(call);
     Ok(())
 }
@@ -91,22 +81,10 @@ fn parse_line(line: &str, trace: &mut Trace, waiting: &mut HashMap<u32, Args>) -
 fn args(name: &str, list: &str) -> Result<Args, String> {
     let values = list.split(", ").map(number).collect::<Result<Vec<u64>, String>>()?;
     match (name, values[..].as_ref()) {
-        ("shmget", &[key, size, flags]) => Ok(Args::Shmget {
-            key: key as u32,
-            size,
-            flags: flags as u32,
-        }),
-        ("shmat", &[shmid, addr, flags]) => Ok(Args::Shmat {
-            shmid: shmid as i32,
-            addr,
-            flags: flags as u32,
-        }),
+        ("shmget", &[key, size, flags]) => Ok(Args::Shmget { key: key as u32, size, flags: flags as u32 }),
+        ("shmat", &[shmid, addr, flags]) => Ok(Args::Shmat { shmid: shmid as i32, addr, flags: flags as u32 }),
         ("shmdt", &[addr]) => Ok(Args::Shmdt { addr }),
-        ("shmctl", &[shmid, cmd, buf]) => Ok(Args::Shmctl {
-            shmid: shmid as i32,
-            cmd: cmd as i32,
-            buf,
-        }),
+        ("shmctl", &[shmid, cmd, buf]) => Ok(Args::Shmctl { shmid: shmid as i32, cmd: cmd as i32, buf }),
         _ => Err(format!("unexpected arguments of {name}")),
     }
 }

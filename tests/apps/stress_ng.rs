@@ -5,19 +5,12 @@ use crate::App;
 use crate::gated::{Program, run};
 use crate::need::Need;
 
-pub const APP: App = App {
-    name: "stress_ng",
-    needs: &[Need::Program("stress-ng", "stress-ng")],
-    test,
-};
+pub const APP: App = App { name: "stress_ng", needs: &[Need::Program("stress-ng", "stress-ng")], test };
 
 fn test() -> Result<String, String> {
     let command = "stress-ng --shm-sysv 2 --shm-sysv-ops 40 --shm-sysv-bytes 1M --shm-sysv-segs 4 --timeout 60";
     let command: Vec<&str> = command.split(' ').collect();
-    let gated = run(&Program {
-        command: &command,
-        ..Program::default()
-    })?;
+    let gated = run(&Program { command: &command, ..Program::default() })?;
     gated.succeeded()?;
     if !format!("{}{}", gated.stdout, gated.stderr).contains("successful run completed") {
         return Err(gated.telling("stress-ng does not say that its run was successful"));

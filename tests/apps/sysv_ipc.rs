@@ -7,11 +7,8 @@ use crate::need::Need;
 /// The system's interpreter: the package's module is not there for another one.
 const PYTHON: &str = "/usr/bin/python3";
 
-pub const APP: App = App {
-    name: "sysv_ipc",
-    needs: &[Need::Success(&[PYTHON, "-c", "import sysv_ipc"], "python3-sysv-ipc")],
-    test,
-};
+pub const APP: App =
+    App { name: "sysv_ipc", needs: &[Need::Success(&[PYTHON, "-c", "import sysv_ipc"], "python3-sysv-ipc")], test };
 
 fn test() -> Result<String, String> {
     let gated = run(&Program {
@@ -21,11 +18,7 @@ fn test() -> Result<String, String> {
     })?;
     gated.succeeded()?;
     // The two errors name the key, which comes from the directory's inode.
-    let printed: Vec<&str> = gated
-        .stdout
-        .lines()
-        .map(|line| line.split(" key ").next().unwrap_or(line))
-        .collect();
+    let printed: Vec<&str> = gated.stdout.lines().map(|line| line.split(" key ").next().unwrap_or(line)).collect();
     let expected = [
         "attached: 1 size: 10000 mode: 600",
         "reader reads: hello",

@@ -6,11 +6,7 @@ use crate::need::Need;
 
 pub const APP: App = App {
     name: "util_linux",
-    needs: &[
-        Need::Program("ipcmk", "util-linux"),
-        Need::Program("ipcs", "util-linux"),
-        Need::Program("ipcrm", "util-linux"),
-    ],
+    needs: &[Need::Program("ipcmk", "util-linux"), Need::Program("ipcs", "util-linux"), Need::Program("ipcrm", "util-linux")],
     test,
 };
 

@@ -4,11 +4,7 @@ use crate::App;
 use crate::gated::{Program, run};
 use crate::need::Need;
 
-pub const APP: App = App {
-    name: "xvfb",
-    needs: &[Need::Program("Xvfb", "xvfb"), Need::Program("x11perf", "x11-apps")],
-    test,
-};
+pub const APP: App = App { name: "xvfb", needs: &[Need::Program("Xvfb", "xvfb"), Need::Program("x11perf", "x11-apps")], test };
 
 fn test() -> Result<String, String> {
     let gated = run(&Program {
@@ -20,11 +16,7 @@ fn test() -> Result<String, String> {
         return Err(gated.telling(&format!("ended with {}\nXvfb: {}", gated.status, gated.file("xvfb.err"))));
     }
     for square in ["ShmPutImage 100x100 square", "ShmPutImage 500x500 square"] {
-        if !gated
-            .stdout
-            .lines()
-            .any(|line| line.contains("reps @") && line.ends_with(square))
-        {
+        if !gated.stdout.lines().any(|line| line.contains("reps @") && line.ends_with(square)) {
             return Err(gated.telling(&format!("no measurement of {square}")));
         }
     }

@@ -19,13 +19,7 @@ mod session;
 mod setup;
 
 fn main() -> ExitCode {
-    let trials = [
-        quotas::trials(),
-        session::trials(),
-        races::trials(),
-        rules::trials(),
-        setup::trials(),
-    ];
+    let trials = [quotas::trials(), session::trials(), races::trials(), rules::trials(), setup::trials()];
     run_trials(trials.into_iter().flatten().collect())
 }
 
@@ -35,12 +29,7 @@ fn scene(policy: &str) -> Scene {
     let session = Session::with_policy(&namespace, policy);
     let agent = Agent::gated(&namespace, &session);
     let bare = Agent::native(&namespace);
-    Scene {
-        agent,
-        bare,
-        session,
-        namespace,
-    }
+    Scene { agent, bare, session, namespace }
 }
 
 struct Scene {

@@ -89,11 +89,7 @@ fn process_segments() {
     let shmid = scene.agent.number("get 0 1 0600");
     assert_eq!(scene.agent.ask("get 0 1 0600"), "ENOSPC");
     scene.another().number("get 0 1 0600");
-    scene
-        .agent
-        .ask("child get 0 1 0600")
-        .parse::<i64>()
-        .expect("a child has a quota of its own");
+    scene.agent.ask("child get 0 1 0600").parse::<i64>().expect("a child has a quota of its own");
     assert_eq!(scene.agent.ask(&format!("rm {shmid}")), "0");
     scene.agent.number("get 0 1 0600");
 }
@@ -160,12 +156,7 @@ fn reasons_tell_what_how_much_and_who() {
         }
     };
     let holder = scene.agent.pid().to_string();
-    told(
-        &mut other,
-        "get 0 8192 0600",
-        "ENOSPC",
-        &["8 KiB", "12 KiB of 16 KiB", &holder],
-    );
+    told(&mut other, "get 0 8192 0600", "ENOSPC", &["8 KiB", "12 KiB of 16 KiB", &holder]);
     told(&mut other, "get 0 0x200000 0600", "EINVAL", &["2 MiB", "1 MiB"]);
     other.number("get 0 1 0600");
     told(&mut other, "get 0 1 0600", "ENOSPC", &["4 KiB", "16 KiB of 16 KiB", &holder]);

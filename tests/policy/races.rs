@@ -23,16 +23,8 @@ const ROUNDS: usize = 200;
 fn race(kind: &str, processes: usize, threads: usize, policy: &str, room: usize) {
     let namespace = Namespace::fresh();
     let session = Session::with_policy(&namespace, policy);
-    let contest = [
-        kind.to_owned(),
-        processes.to_string(),
-        threads.to_string(),
-        ROUNDS.to_string(),
-    ];
-    let run = Run::new(program("race"))
-        .args(contest)
-        .namespace(&namespace)
-        .session(&session);
+    let contest = [kind.to_owned(), processes.to_string(), threads.to_string(), ROUNDS.to_string()];
+    let run = Run::new(program("race")).args(contest).namespace(&namespace).session(&session);
     let outcome = run.timeout(Duration::from_secs(120)).output().silent();
     let rounds: Vec<&str> = outcome.stdout.lines().collect();
     assert_eq!(rounds.len(), ROUNDS, "{}", outcome.stdout);

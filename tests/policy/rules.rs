@@ -29,11 +29,7 @@ fn world_access_is_forbidden_where_it_is_given() {
     let mut scene = scene("forbid-world-access = true\n");
     for mode in ["0666", "0604", "0602"] {
         assert_eq!(scene.agent.ask(&format!("get 0 1 {mode}")), "EACCES", "{mode}");
-        assert_eq!(
-            scene.agent.ask(&format!("get 0x5e000001 1 01{}", &mode[1..])),
-            "EACCES",
-            "{mode}"
-        );
+        assert_eq!(scene.agent.ask(&format!("get 0x5e000001 1 01{}", &mode[1..])), "EACCES", "{mode}");
     }
     assert!(scene.agent.ask("denial").contains("0602"), "the mode is in the reason");
     assert_eq!(scene.agent.ask("get 0x5e000001 0 0"), "ENOENT", "nothing was made");
@@ -64,18 +60,10 @@ fn masks_take_bits_away() {
     assert_eq!(scene.bare.ask(&format!("stat {private}")), "nattch 0 mode 0770");
     let plain = scene.agent.number("get 0 1 0600");
     assert_eq!(scene.bare.ask(&format!("stat {plain}")), "nattch 0 mode 0600");
-    let verdicts: Vec<Value> = scene
-        .session
-        .calls("shmget")
-        .into_iter()
-        .map(|record| record["verdict"].clone())
-        .collect();
+    let verdicts: Vec<Value> = scene.session.calls("shmget").into_iter().map(|record| record["verdict"].clone()).collect();
     assert_eq!(verdicts, ["masked", "masked", "allowed"]);
     let first = scene.session.calls("shmget").remove(0);
-    assert!(
-        first["reason"].as_str().is_some_and(|reason| reason.contains("no strangers")),
-        "{first}"
-    );
+    assert!(first["reason"].as_str().is_some_and(|reason| reason.contains("no strangers")), "{first}");
 }
 
 fn the_first_match_decides() {
@@ -86,11 +74,7 @@ fn the_first_match_decides() {
          [[rule]]\nkey = 0x5e000002\naction = \"allow\"\n",
     );
     scene.agent.number("get 0x5e000001 1 01600");
-    assert_eq!(
-        scene.agent.ask("get 0x5e000002 1 01600"),
-        "EACCES",
-        "the second rule comes before the third"
-    );
+    assert_eq!(scene.agent.ask("get 0x5e000002 1 01600"), "EACCES", "the second rule comes before the third");
     assert!(scene.agent.ask("denial").contains("closed"));
     assert_eq!(scene.agent.ask("get 0x5e0000ff 1 0600"), "EACCES", "look-ups too");
     scene.agent.number("get 0x5e000100 1 01600");
@@ -128,12 +112,7 @@ fn rules_by_size_and_mode() {
         "[[rule]]\nsize = { min = \"8K\", max = \"16K\" }\naction = \"deny\"\n\
          [[rule]]\nmode = \"0020\"\naction = \"deny\"\nerrno = \"EROFS\"\n",
     );
-    for (size, answer) in [
-        ("8191", None),
-        ("8192", Some("EACCES")),
-        ("16384", Some("EACCES")),
-        ("16385", None),
-    ] {
+    for (size, answer) in [("8191", None), ("8192", Some("EACCES")), ("16384", Some("EACCES")), ("16385", None)] {
         let got = scene.agent.ask(&format!("get 0 {size} 0600"));
         assert_eq!(answer.unwrap_or(&got), got, "{size}");
         assert_eq!(got.parse::<i64>().is_ok(), answer.is_none(), "{size}: {got}");
@@ -145,13 +124,9 @@ fn rules_by_size_and_mode() {
 fn rules_by_executable() {
     let exe = program("agent").canonicalize().expect("path");
     let exact = exe.to_str().expect("UTF-8").to_owned();
-    for (pattern, matches) in [
-        (exact.as_str(), true),
-        ("*/agent", true),
-        ("*/age?t", true),
-        ("/usr/bin/*", false),
-        ("agent", false),
-    ] {
+    for (pattern, matches) in
+        [(exact.as_str(), true), ("*/agent", true), ("*/age?t", true), ("/usr/bin/*", false), ("agent", false)]
+    {
         let mut scene = scene(&format!("[[rule]]\nexe = \"{pattern}\"\naction = \"deny\"\n"));
         let answer = scene.agent.ask("get 0 1 0600");
         assert_eq!(answer == "EACCES", matches, "{pattern}: {answer}");
@@ -182,11 +157,7 @@ fn logged_calls_are_marked() {
     scene.agent.number("get 78 1 01600");
     let records = scene.session.calls("shmget");
     assert_eq!(records[0]["verdict"], "logged");
-    assert!(
-        records[0]["reason"].as_str().is_some_and(|reason| reason.contains("watched")),
-        "{}",
-        records[0]
-    );
+    assert!(records[0]["reason"].as_str().is_some_and(|reason| reason.contains("watched")), "{}", records[0]);
     assert_eq!(records[1]["verdict"], "allowed");
 }
 
@@ -202,31 +173,16 @@ fn dry_run_denies_nothing_and_says_what_it_would() {
     scene.agent.number(&format!("at {shmid}"));
     scene.agent.number(&format!("at {shmid}"));
     let masked = scene.agent.number("get 0 1 0640");
-    assert_eq!(
-        scene.bare.ask(&format!("stat {masked}")),
-        "nattch 0 mode 0640",
-        "a dry run changes nothing"
-    );
+    assert_eq!(scene.bare.ask(&format!("stat {masked}")), "nattch 0 mode 0640", "a dry run changes nothing");
     assert_eq!(scene.agent.ask(&format!("rm {shmid}")), "0");
     let records = scene.session.records();
     let verdicts: Vec<&str> = records.iter().filter_map(|record| record["verdict"].as_str()).collect();
     assert_eq!(verdicts.len(), 7);
-    for (number, expected) in [
-        (0, "allowed"),
-        (1, "would-deny"),
-        (2, "would-deny"),
-        (3, "allowed"),
-        (4, "would-deny"),
-        (6, "would-deny"),
-    ] {
+    for (number, expected) in
+        [(0, "allowed"), (1, "would-deny"), (2, "would-deny"), (3, "allowed"), (4, "would-deny"), (6, "would-deny")]
+    {
         assert_eq!(verdicts[number], expected, "{}", records[number]);
     }
     assert_eq!(records[1]["errno"], Value::Null, "the call was made");
-    assert!(
-        records[1]["reason"]
-            .as_str()
-            .is_some_and(|reason| reason.contains("8 KiB of 8 KiB")),
-        "{}",
-        records[1]
-    );
+    assert!(records[1]["reason"].as_str().is_some_and(|reason| reason.contains("8 KiB of 8 KiB")), "{}", records[1]);
 }

@@ -29,11 +29,7 @@ pub fn trials() -> Vec<Trial> {
 
 fn over_fork() {
     let mut scene = scene("[quota.session]\nbytes = \"8K\"\n");
-    scene
-        .agent
-        .ask("child get 0 4096 0600")
-        .parse::<i64>()
-        .expect("the child's segment");
+    scene.agent.ask("child get 0 4096 0600").parse::<i64>().expect("the child's segment");
     scene.agent.number("get 0 4096 0600");
     assert_eq!(scene.agent.ask("child get 0 1 0600"), "ENOSPC");
     assert_eq!(scene.agent.ask("get 0 1 0600"), "ENOSPC");
@@ -153,11 +149,7 @@ fn removed_by_somebody_ungated() {
 fn removed_by_ipcrm() {
     let mut scene = scene("[quota.session]\nsegments = 1\n");
     let shmid = scene.agent.number("get 0 1 0600");
-    Run::new("ipcrm")
-        .args(["-m", &shmid.to_string()])
-        .namespace(&scene.namespace)
-        .output()
-        .silent();
+    Run::new("ipcrm").args(["-m", &shmid.to_string()]).namespace(&scene.namespace).output().silent();
     scene.agent.number("get 0 1 0600");
     assert_eq!(scene.agent.ask("get 0 1 0600"), "ENOSPC");
 }

@@ -27,26 +27,14 @@ fn unusable_setup_refuses_all_calls_and_says_why() {
     let (bad, missing) = (file.to_str().expect("UTF-8"), place.path().join("none.toml"));
     for (variable, value, parts) in [
         ("SHMGATE_POLICY", bad, vec!["policy.toml:3", "12Q"]),
-        (
-            "SHMGATE_POLICY",
-            missing.to_str().expect("UTF-8"),
-            vec!["none.toml", "No such file"],
-        ),
+        ("SHMGATE_POLICY", missing.to_str().expect("UTF-8"), vec!["none.toml", "No such file"]),
         ("SHMGATE_BACKEND", "kernal", vec!["SHMGATE_BACKEND", "kernal"]),
         ("SHMGATE_LOG_FORMAT", "xml", vec!["SHMGATE_LOG_FORMAT", "xml"]),
     ] {
         let run = Run::new(program("traps/each_call")).gated().env(variable, value).output();
         assert_eq!(run.status, Status::Exited(0), "{run}");
-        assert!(
-            run.stdout.contains("IPC_CREAT | 0600): EPERM") && run.stdout.ends_with("alive\n"),
-            "{run}"
-        );
-        assert!(
-            !run.stdout
-                .lines()
-                .any(|line| line.ends_with("): ok") && !line.starts_with("ftok")),
-            "{run}"
-        );
+        assert!(run.stdout.contains("IPC_CREAT | 0600): EPERM") && run.stdout.ends_with("alive\n"), "{run}");
+        assert!(!run.stdout.lines().any(|line| line.ends_with("): ok") && !line.starts_with("ftok")), "{run}");
         assert_eq!(run.stderr.lines().count(), 1, "one line: {run}");
         assert!(run.stderr.starts_with("shmgate: "), "{run}");
         for part in parts {
@@ -59,19 +47,9 @@ fn policy_without_a_session() {
     let namespace = Namespace::fresh();
     let place = tempfile::tempdir().expect("temporary directory");
     let file = place.path().join("policy.toml");
-    fs::write(
-        &file,
-        "forbid-world-access = true\n[quota.process]\nbytes = \"8K\"\n[quota.segment]\nsize = \"4K\"\n",
-    )
-    .expect("policy");
-    let start = || {
-        Agent::start(
-            Run::new(program("agent"))
-                .gated()
-                .namespace(&namespace)
-                .env("SHMGATE_POLICY", &file),
-        )
-    };
+    fs::write(&file, "forbid-world-access = true\n[quota.process]\nbytes = \"8K\"\n[quota.segment]\nsize = \"4K\"\n")
+        .expect("policy");
+    let start = || Agent::start(Run::new(program("agent")).gated().namespace(&namespace).env("SHMGATE_POLICY", &file));
     let (mut one, mut two) = (start(), start());
     for agent in [&mut one, &mut two] {
         assert_eq!(agent.ask("get 0 1 0666"), "EACCES");
@@ -115,15 +93,9 @@ fn options_of_run_make_quotas() {
 fn session_with_another_policy_is_not_joined() {
     let namespace = Namespace::fresh();
     let session = Session::with_options(&namespace, &["--max-bytes", "16K"]);
-    let same = session
-        .run(&namespace)
-        .args(["--max-bytes", "16KiB", "--", "/bin/true"])
-        .output();
+    let same = session.run(&namespace).args(["--max-bytes", "16KiB", "--", "/bin/true"]).output();
     assert_eq!(same.status, Status::Exited(0), "{same}");
-    let other = session
-        .run(&namespace)
-        .args(["--max-bytes", "32K", "--", "/bin/true"])
-        .output();
+    let other = session.run(&namespace).args(["--max-bytes", "32K", "--", "/bin/true"]).output();
     assert_eq!(other.status, Status::Exited(2), "{other}");
     assert_eq!(other.stderr.lines().count(), 1, "{other}");
 }
@@ -131,10 +103,7 @@ fn session_with_another_policy_is_not_joined() {
 fn counters_of_process_and_session() {
     let mut scene = scene("[quota.session]\nbytes = \"16K\"\n");
     let mut other = scene.another();
-    assert_eq!(
-        scene.agent.ask("counters 0"),
-        "calls 0 denials 0 bytes 0 segments 0 attaches 0"
-    );
+    assert_eq!(scene.agent.ask("counters 0"), "calls 0 denials 0 bytes 0 segments 0 attaches 0");
     let shmid = scene.agent.number("get 0 4097 0600");
     scene.agent.number(&format!("at {shmid}"));
     scene.agent.number(&format!("at {shmid}"));
@@ -142,10 +111,7 @@ fn counters_of_process_and_session() {
     other.number("get 0 1 0600");
     other.number(&format!("at {shmid}"));
     assert_eq!(other.ask("get 0 0x100000 0600"), "ENOSPC");
-    assert_eq!(
-        scene.agent.ask("counters 0"),
-        "calls 4 denials 0 bytes 8192 segments 1 attaches 1"
-    );
+    assert_eq!(scene.agent.ask("counters 0"), "calls 4 denials 0 bytes 8192 segments 1 attaches 1");
     assert_eq!(other.ask("counters 0"), "calls 3 denials 1 bytes 4096 segments 1 attaches 1");
     for agent in [&mut scene.agent, &mut other] {
         assert_eq!(agent.ask("counters 1"), "calls 7 denials 1 bytes 12288 segments 2 attaches 2");
@@ -169,11 +135,7 @@ fn counters_without_a_session() {
 fn last_denial_is_like_snprintf() {
     let namespace = Namespace::fresh();
     let session = Session::with_policy(&namespace, "[[rule]]\nname = \"closed\"\naction = \"deny\"\n");
-    let run = Run::new(program("last_denial"))
-        .namespace(&namespace)
-        .session(&session)
-        .output()
-        .silent();
+    let run = Run::new(program("last_denial")).namespace(&namespace).session(&session).output().silent();
     let expected =
         "before: 0, \"\"\nsizes: ok\nNULL with 0: ok\nanother thread: 0\nNULL counters: EFAULT\nversion: ok\nbackend: kernel\n";
     assert_eq!(run.stdout, expected);

@@ -44,10 +44,7 @@ fn passes_or_refuses(session: &Path, why: &str) {
     assert!(refused.stdout.ends_with("alive\n"), "{refused}");
     for outcome in [passed, refused] {
         let said = own_lines(&outcome.stderr);
-        assert!(
-            said.len() == 1 && said[0].contains(why),
-            "one line about \"{why}\": {outcome}"
-        );
+        assert!(said.len() == 1 && said[0].contains(why), "one line about \"{why}\": {outcome}");
     }
 }
 
@@ -106,10 +103,7 @@ fn damaged_ledger_and_journal_under_a_running_host() {
         agent.number(&format!("at {shmid}"));
         let mut random = noise(seed);
         for name in ["ledger", "journal"] {
-            let file = OpenOptions::new()
-                .write(true)
-                .open(session.directory().join(name))
-                .expect("open");
+            let file = OpenOptions::new().write(true).open(session.directory().join(name)).expect("open");
             let length = file.metadata().expect("metadata").len();
             // All of it, the first page, or scattered bytes: sizes and indices become anything.
             let (count, reach) = match seed % 3 {
@@ -119,21 +113,13 @@ fn damaged_ledger_and_journal_under_a_running_host() {
             };
             for index in 0..count {
                 let place = if seed % 3 == 2 { random() % reach } else { index * 8 };
-                file.write_all_at(&random().to_ne_bytes(), place.min(length - 8))
-                    .expect("write");
+                file.write_all_at(&random().to_ne_bytes(), place.min(length - 8)).expect("write");
             }
         }
         // Each call has an answer, whichever; the host lives and says nothing but our own lines.
-        for command in [
-            "get 0x5e000081 4096 01600",
-            "get 0 8192 0600",
-            "hold",
-            "child at 0",
-            "release",
-            "counters 1",
-            "at 0",
-            "dt 0",
-        ] {
+        for command in
+            ["get 0x5e000081 4096 01600", "get 0 8192 0600", "hold", "child at 0", "release", "counters 1", "at 0", "dt 0"]
+        {
             agent.ask(command);
         }
         agent.ask(&format!("rm {shmid}"));
@@ -141,11 +127,7 @@ fn damaged_ledger_and_journal_under_a_running_host() {
         own_lines(&stderr);
         assert_eq!(agent.finish(), Status::Exited(0), "seed {seed}");
         // A newcomer too: refused or not, but alive.
-        let newcomer = Run::new(program("traps/each_call"))
-            .namespace(&namespace)
-            .session(&session)
-            .output()
-            .success();
+        let newcomer = Run::new(program("traps/each_call")).namespace(&namespace).session(&session).output().success();
         own_lines(&newcomer.stderr);
     }
 }

@@ -30,10 +30,7 @@ fn errno_is_untouched_on_success() {
         ("log file", errno().gated().env("SHMGATE_LOG", place.path().join("log"))),
         // Failing writes set errno too.
         ("full log", errno().gated().env("SHMGATE_LOG", "/dev/full")),
-        (
-            "stderr",
-            errno().gated().env("SHMGATE_LOG", "stderr").env("SHMGATE_LOG_FORMAT", "json"),
-        ),
+        ("stderr", errno().gated().env("SHMGATE_LOG", "stderr").env("SHMGATE_LOG_FORMAT", "json")),
         ("session", errno().namespace(&namespace).session(&session)),
     ] {
         let outcome = run.output().success();
@@ -56,9 +53,7 @@ const CALLS: usize = 50 * 10 * 3 + 2;
 fn host_that_closes_all_descriptors_journal() {
     let namespace = Namespace::fresh();
     let session = Session::with_policy(&namespace, LARGE);
-    let run = Run::new(program("traps/close_all"))
-        .arg(session.place())
-        .namespace(&namespace);
+    let run = Run::new(program("traps/close_all")).arg(session.place()).namespace(&namespace);
     run.session(&session).output().success();
     only_the_hosts(session.place(), 8);
     assert_eq!(session.records().len(), CALLS, "the journal must not need a descriptor");
@@ -67,22 +62,14 @@ fn host_that_closes_all_descriptors_journal() {
 fn host_that_closes_all_descriptors_log_file() {
     let place = tempfile::tempdir().expect("temporary directory");
     let log = place.path().join("log");
-    Run::new(program("traps/close_all"))
-        .arg(place.path())
-        .gated()
-        .env("SHMGATE_LOG", &log)
-        .output()
-        .success();
+    Run::new(program("traps/close_all")).arg(place.path()).gated().env("SHMGATE_LOG", &log).output().success();
     only_the_hosts(place.path(), 8);
     assert_eq!(fs::read_to_string(log).expect("log").lines().count(), CALLS);
 }
 
 fn host_that_closes_all_descriptors_log_stderr() {
     let place = tempfile::tempdir().expect("temporary directory");
-    let run = Run::new(program("traps/close_all"))
-        .arg(place.path())
-        .gated()
-        .env("SHMGATE_LOG", "stderr");
+    let run = Run::new(program("traps/close_all")).arg(place.path()).gated().env("SHMGATE_LOG", "stderr");
     let outcome = run.output().success();
     only_the_hosts(place.path(), 8);
     assert!(outcome.stderr.lines().count() > 150, "the lines before the close: {outcome}");
@@ -103,19 +90,13 @@ fn no_descriptor_is_left_open() {
     let place = tempfile::tempdir().expect("temporary directory");
     let native = Run::new(program("behaviour/surroundings")).output().silent();
     let log = place.path().join("stderr");
-    let run = Run::new(program("behaviour/surroundings"))
-        .gated()
-        .env("SHMGATE_LOG", "stderr");
+    let run = Run::new(program("behaviour/surroundings")).gated().env("SHMGATE_LOG", "stderr");
     let gated = run.stderr(File::create(&log).expect("file")).output().success();
     // Where the log is stderr one may be parked high; it must not be one of the low ones that a host would get.
     let lowest = |trace: &str| trace.lines().last().map(str::to_owned);
     assert_eq!(lowest(&gated.stdout), lowest(&native.stdout));
     let namespace = Namespace::fresh();
     let session = Session::with_policy(&namespace, LARGE);
-    let gated = Run::new(program("behaviour/surroundings"))
-        .namespace(&namespace)
-        .session(&session)
-        .output()
-        .silent();
+    let gated = Run::new(program("behaviour/surroundings")).namespace(&namespace).session(&session).output().silent();
     assert_eq!(gated.stdout, native.stdout);
 }

@@ -23,13 +23,9 @@ fn facts(stdout: &str) -> HashMap<&str, &str> {
 #[track_caller]
 fn without_duration(line: &str) -> String {
     let (head, rest) = line.split_once(" <").unwrap_or_else(|| panic!("no duration: {line}"));
-    let (duration, tail) = rest
-        .split_once('>')
-        .unwrap_or_else(|| panic!("no end of the duration: {line}"));
+    let (duration, tail) = rest.split_once('>').unwrap_or_else(|| panic!("no end of the duration: {line}"));
     let unit = ["us", "ms", "s"].into_iter().find(|unit| duration.ends_with(unit));
-    let number = unit
-        .and_then(|unit| duration.strip_suffix(unit))
-        .unwrap_or_else(|| panic!("no unit: {line}"));
+    let number = unit.and_then(|unit| duration.strip_suffix(unit)).unwrap_or_else(|| panic!("no unit: {line}"));
     number.parse::<f64>().unwrap_or_else(|_| panic!("no number: {line}"));
     format!("{head}{tail}")
 }
@@ -56,43 +52,21 @@ fn expected(stdout: &str) -> Vec<String> {
 fn text_lines() {
     let place = tempfile::tempdir().expect("temporary directory");
     let log = place.path().join("log");
-    let run = Run::new(program("traps/sample"))
-        .gated()
-        .env("SHMGATE_LOG", &log)
-        .output()
-        .silent();
+    let run = Run::new(program("traps/sample")).gated().env("SHMGATE_LOG", &log).output().silent();
     let text = fs::read_to_string(&log).expect("log");
     assert_eq!(text.lines().map(without_duration).collect::<Vec<_>>(), expected(&run.stdout));
     for target in ["stderr", "-"] {
-        let run = Run::new(program("traps/sample"))
-            .gated()
-            .env("SHMGATE_LOG", target)
-            .output()
-            .success();
-        assert_eq!(
-            run.stderr.lines().map(without_duration).collect::<Vec<_>>(),
-            expected(&run.stdout)
-        );
+        let run = Run::new(program("traps/sample")).gated().env("SHMGATE_LOG", target).output().success();
+        assert_eq!(run.stderr.lines().map(without_duration).collect::<Vec<_>>(), expected(&run.stdout));
     }
 }
 
 fn journal_as_text() {
     let namespace = Namespace::fresh();
     let session = Session::watching(&namespace);
-    let run = Run::new(program("traps/sample"))
-        .namespace(&namespace)
-        .session(&session)
-        .output()
-        .silent();
-    let read = Run::new(shmgate_testkit::command())
-        .arg("log")
-        .arg(session.directory())
-        .output()
-        .silent();
-    assert_eq!(
-        read.stdout.lines().map(without_duration).collect::<Vec<_>>(),
-        expected(&run.stdout)
-    );
+    let run = Run::new(program("traps/sample")).namespace(&namespace).session(&session).output().silent();
+    let read = Run::new(shmgate_testkit::command()).arg("log").arg(session.directory()).output().silent();
+    assert_eq!(read.stdout.lines().map(without_duration).collect::<Vec<_>>(), expected(&run.stdout));
 }
 
 /// The documented fields of each line, those and no others, with their types.
@@ -152,17 +126,11 @@ fn check_sample(lines: &[Value], stdout: &str) {
         serde_json::json!({"shmid": shmid, "addr": "0x0", "flags": 0o10000, "flags_text": "SHM_RDONLY"})
     );
     assert_eq!(lines[2]["result"], of["at"]);
-    assert_eq!(
-        lines[3]["args"],
-        serde_json::json!({"shmid": shmid, "cmd": "IPC_STAT", "buf": of["buf"]})
-    );
+    assert_eq!(lines[3]["args"], serde_json::json!({"shmid": shmid, "cmd": "IPC_STAT", "buf": of["buf"]}));
     assert_eq!(lines[4]["args"]["set"]["mode"], "0600");
     assert!(lines[4]["args"]["set"]["uid"].is_u64(), "{}", lines[4]);
     assert_eq!(lines[5]["args"], serde_json::json!({"addr": of["at"]}));
-    assert_eq!(
-        (&lines[6]["result"], &lines[6]["errno"]),
-        (&Value::from(-1), &Value::from("EINVAL"))
-    );
+    assert_eq!((&lines[6]["result"], &lines[6]["errno"]), (&Value::from(-1), &Value::from("EINVAL")));
     assert_eq!(lines[5]["errno"], Value::Null);
     assert_eq!(lines[8]["tid"].to_string(), of["tid"]);
 }
@@ -172,11 +140,7 @@ fn json_lines() {
     let session = Session::watching(&namespace);
     let log = session.place().join("log");
     let run = Run::new(program("traps/sample")).namespace(&namespace).session(&session);
-    let run = run
-        .env("SHMGATE_LOG", &log)
-        .env("SHMGATE_LOG_FORMAT", "json")
-        .output()
-        .silent();
+    let run = run.env("SHMGATE_LOG", &log).env("SHMGATE_LOG_FORMAT", "json").output().silent();
     let text = fs::read_to_string(&log).expect("log");
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     check_sample(&lines, &run.stdout);
@@ -190,10 +154,7 @@ fn denial_lines() {
     let namespace = Namespace::fresh();
     let session = Session::with_policy(&namespace, "[quota.session]\nbytes = \"8K\"\n");
     let log = session.place().join("log");
-    let run = Run::new(program("agent"))
-        .namespace(&namespace)
-        .session(&session)
-        .env("SHMGATE_LOG", &log);
+    let run = Run::new(program("agent")).namespace(&namespace).session(&session).env("SHMGATE_LOG", &log);
     let mut agent = Agent::start(run);
     agent.number("get 0 8192 0600");
     assert_eq!(agent.ask("get 0 4096 0600"), "ENOSPC");
@@ -210,10 +171,7 @@ fn denial_lines() {
     let record = session.records().pop().expect("a record");
     assert_eq!(record["verdict"], "denied");
     assert_eq!(record["reason"], reason.as_str());
-    assert_eq!(
-        (&record["result"], &record["errno"]),
-        (&Value::from(-1), &Value::from("ENOSPC"))
-    );
+    assert_eq!((&record["result"], &record["errno"]), (&Value::from(-1), &Value::from("ENOSPC")));
 }
 
 /// `shmgate_log`, from the C API.
@@ -230,19 +188,8 @@ fn log_turned_on_and_off() {
 fn uid_follows_seteuid() {
     let namespace = Namespace::fresh();
     let session = Session::watching(&namespace);
-    Run::new(program("behaviour/dropped_privileges"))
-        .namespace(&namespace)
-        .session(&session)
-        .output()
-        .silent();
-    let uids: Vec<u64> = session
-        .records()
-        .iter()
-        .map(|record| record["uid"].as_u64().expect("uid"))
-        .collect();
+    Run::new(program("behaviour/dropped_privileges")).namespace(&namespace).session(&session).output().silent();
+    let uids: Vec<u64> = session.records().iter().map(|record| record["uid"].as_u64().expect("uid")).collect();
     // get, at · seteuid: at, rmid, get · back: stat · setreuid: stat · back: stat · setresuid: rmid, dt, at, get, rmid
-    assert_eq!(
-        uids,
-        [0, 0, 65534, 65534, 65534, 0, 65534, 0, 65534, 65534, 65534, 65534, 65534]
-    );
+    assert_eq!(uids, [0, 0, 65534, 65534, 65534, 0, 65534, 0, 65534, 65534, 65534, 65534, 65534]);
 }

@@ -47,13 +47,8 @@ fn panicking_library() -> &'static PathBuf {
 }
 
 /// The line of `each_call` for each call.
-const LINES: [(&str, &str); 5] = [
-    ("shmget", "shmget("),
-    ("shmat", "shmat("),
-    ("shmdt", "shmdt("),
-    ("shmctl", "shmctl("),
-    ("ftok", "ftok("),
-];
+const LINES: [(&str, &str); 5] =
+    [("shmget", "shmget("), ("shmat", "shmat("), ("shmdt", "shmdt("), ("shmctl", "shmctl("), ("ftok", "ftok(")];
 
 fn a_panic_refuses_the_call() {
     for (call, start) in LINES {
@@ -65,30 +60,14 @@ fn a_panic_refuses_the_call() {
                 Some(session) => run.session(session),
                 None => run.env("SHMGATE_LOG", "/dev/null"),
             };
-            let run = run
-                .env("LD_PRELOAD", panicking_library())
-                .env("SHMGATE_TEST_PANIC", call)
-                .output()
-                .success();
-            let refused = run
-                .stdout
-                .lines()
-                .find(|line| line.starts_with(start))
-                .expect("a line for the call");
+            let run = run.env("LD_PRELOAD", panicking_library()).env("SHMGATE_TEST_PANIC", call).output().success();
+            let refused = run.stdout.lines().find(|line| line.starts_with(start)).expect("a line for the call");
             assert!(!refused.ends_with("): ok"), "{call} was made all the same: {run}");
             assert!(run.stdout.ends_with("alive\n"), "{run}");
             assert_eq!(own_lines(&run.stderr).len(), 1, "{call}: {run}");
             if call == "shmget" {
-                let left = Run::new("/bin/cat")
-                    .arg("/proc/sysvipc/shm")
-                    .namespace(&namespace)
-                    .output()
-                    .silent();
-                assert!(
-                    left.stdout.lines().count() == 1 || !namespace.is_isolated(),
-                    "a segment was made: {}",
-                    left.stdout
-                );
+                let left = Run::new("/bin/cat").arg("/proc/sysvipc/shm").namespace(&namespace).output().silent();
+                assert!(left.stdout.lines().count() == 1 || !namespace.is_isolated(), "a segment was made: {}", left.stdout);
             }
         }
     }
@@ -98,10 +77,6 @@ fn a_panic_does_not_pass_a_quota_by() {
     let namespace = Namespace::fresh();
     let session = Session::with_policy(&namespace, "[quota.session]\nsegments = 0\n");
     let run = Run::new(program("traps/each_call")).namespace(&namespace).session(&session);
-    let run = run
-        .env("LD_PRELOAD", panicking_library())
-        .env("SHMGATE_TEST_PANIC", "shmget")
-        .output()
-        .success();
+    let run = run.env("LD_PRELOAD", panicking_library()).env("SHMGATE_TEST_PANIC", "shmget").output().success();
     assert!(run.stdout.contains("IPC_CREAT | 0600): EPERM"), "{run}");
 }

@@ -30,15 +30,8 @@ fn in_each_way(name: &str) {
     let session = Session::with_policy(&namespace, LARGE);
     let log = session.place().join("log");
     let deadline = Duration::from_secs(90);
-    let watched = Run::new(program(name))
-        .namespace(&namespace)
-        .session(&session)
-        .timeout(deadline);
-    assert_eq!(
-        watched.output().silent().stdout,
-        native.stdout,
-        "{name} with journal and quotas"
-    );
+    let watched = Run::new(program(name)).namespace(&namespace).session(&session).timeout(deadline);
+    assert_eq!(watched.output().silent().stdout, native.stdout, "{name} with journal and quotas");
     assert!(session.records().len() > 1000, "{name}");
     let logged = Run::new(program(name)).gated().env("SHMGATE_LOG", &log).timeout(deadline);
     assert_eq!(logged.output().silent().stdout, native.stdout, "{name} with a log");
@@ -61,9 +54,7 @@ fn vfork_and_posix_spawn_leave_our_state_alone() {
     // whose end left something on the books.
     let session = Session::with_policy(&namespace, "[quota.session]\nattaches = 1\nsegments = 2\nbytes = \"8K\"\n");
     for round in 0..5 {
-        let run = Run::new(program("behaviour/nattch_vfork"))
-            .namespace(&namespace)
-            .session(&session);
+        let run = Run::new(program("behaviour/nattch_vfork")).namespace(&namespace).session(&session);
         assert_eq!(run.output().silent().stdout, native.stdout, "round {round}");
     }
 }
@@ -71,18 +62,12 @@ fn vfork_and_posix_spawn_leave_our_state_alone() {
 fn each_kind_of_fork_has_its_own_pid() {
     let namespace = Namespace::fresh();
     let session = Session::with_policy(&namespace, LARGE);
-    let run = Run::new(program("traps/kinds_of_fork"))
-        .namespace(&namespace)
-        .session(&session)
-        .output()
-        .silent();
+    let run = Run::new(program("traps/kinds_of_fork")).namespace(&namespace).session(&session).output().silent();
     let records = session.calls("shmget");
     let ids = |key: i64| -> Vec<(i64, i64)> {
         let key = format!("{key:#010x}");
         let with_key = records.iter().filter(|record| record["args"]["key"] == key.as_str());
-        with_key
-            .map(|record| (record["pid"].as_i64().unwrap_or(0), record["tid"].as_i64().unwrap_or(0)))
-            .collect()
+        with_key.map(|record| (record["pid"].as_i64().unwrap_or(0), record["tid"].as_i64().unwrap_or(0))).collect()
     };
     assert_eq!(run.stdout.lines().count(), 6);
     for line in run.stdout.lines() {
@@ -94,11 +79,7 @@ fn each_kind_of_fork_has_its_own_pid() {
         // A child that shares our memory may be taken for us: its attaches are ours.
         let shares = words[0].contains("vfork");
         let its = ids(key + 1);
-        assert!(
-            its == [(child, child)] || shares && its == [(parent, parent)],
-            "{}: the child: {its:?}",
-            words[0]
-        );
+        assert!(its == [(child, child)] || shares && its == [(parent, parent)], "{}: the child: {its:?}", words[0]);
         assert_eq!(ids(key + 2), [(parent, parent)], "{}: the parent after", words[0]);
     }
 }
@@ -108,10 +89,8 @@ fn sigkill_in_the_middle() {
     let quota = "[quota.session]\nbytes = \"1M\"\nsegments = 100\nattaches = 20\n";
     let session = Session::with_policy(&namespace, quota);
     for round in 0..30u64 {
-        let (mut process, commands, answers) = Run::new(program("traps/churn"))
-            .namespace(&namespace)
-            .session(&session)
-            .interactive();
+        let (mut process, commands, answers) =
+            Run::new(program("traps/churn")).namespace(&namespace).session(&session).interactive();
         let answered = readable(std::os::fd::AsRawFd::as_raw_fd(&answers), process.deadline());
         assert!(answered, "no sign of life: {}", process.stderr());
         // A moment of its own each round: any instruction is a good one to die at.
@@ -129,26 +108,14 @@ fn sigkill_in_the_middle() {
     let whole = agent.number("get 0 0x100000 0600");
     assert_eq!(agent.ask("get 0 1 0600"), "ENOSPC", "the quota is there still");
     for attach in 0..20 {
-        assert_eq!(
-            agent.number(&format!("at {whole}")),
-            attach,
-            "attaches of the killed are given back"
-        );
+        assert_eq!(agent.number(&format!("at {whole}")), attach, "attaches of the killed are given back");
     }
     assert_eq!(agent.ask(&format!("at {whole}")), "EMFILE");
 }
 
 /// The ids of all segments in a namespace.
 fn leftovers(namespace: &Namespace) -> Vec<String> {
-    let list = Run::new("/bin/cat")
-        .arg("/proc/sysvipc/shm")
-        .namespace(namespace)
-        .output()
-        .silent();
-    let columns = list
-        .stdout
-        .lines()
-        .skip(1)
-        .map(|line| line.split_whitespace().nth(1).map(str::to_owned));
+    let list = Run::new("/bin/cat").arg("/proc/sysvipc/shm").namespace(namespace).output().silent();
+    let columns = list.stdout.lines().skip(1).map(|line| line.split_whitespace().nth(1).map(str::to_owned));
     columns.map(|shmid| shmid.expect("column shmid")).collect()
 }

@@ -24,19 +24,12 @@ pub fn trials() -> Vec<Trial> {
     ];
     // Where root may not have a namespace it may not mount either.
     let disks = root_trials![full_disk_under_the_log, full_disk_under_the_journal];
-    all.extend(
-        disks
-            .into_iter()
-            .map(|trial| trial.with_ignored_flag(!is_root() || !Namespace::available())),
-    );
+    all.extend(disks.into_iter().map(|trial| trial.with_ignored_flag(!is_root() || !Namespace::available())));
     all
 }
 
 fn full_log_is_said_once() {
-    let run = Run::new(program("traps/each_call"))
-        .gated()
-        .env("SHMGATE_LOG", "/dev/full")
-        .output();
+    let run = Run::new(program("traps/each_call")).gated().env("SHMGATE_LOG", "/dev/full").output();
     assert!(run.stdout.ends_with("alive\n") && run.status == Status::Exited(0), "{run}");
     assert_eq!(own_lines(&run.stderr).len(), 1, "{run}");
 }
@@ -64,21 +57,11 @@ fn file_size_limit_does_not_kill_journal() {
     let namespace = Namespace::fresh();
     let session = Session::with_policy(&namespace, LARGE);
     // More calls than fit into what a journal has at the start: it must grow, and may not.
-    let run = Run::new(program("traps/limits"))
-        .arg("200000")
-        .namespace(&namespace)
-        .session(&session)
-        .output()
-        .success();
+    let run = Run::new(program("traps/limits")).arg("200000").namespace(&namespace).session(&session).output().success();
     assert_eq!(run.stdout, "bad: 0\n");
     assert!(own_lines(&run.stderr).len() <= 1, "{run}");
     // What was lost may be said, by the reader too; it reads to the end.
-    let read = Run::new(command())
-        .arg("log")
-        .arg(session.directory())
-        .arg("--json")
-        .output()
-        .success();
+    let read = Run::new(command()).arg("log").arg(session.directory()).arg("--json").output().success();
     assert!(read.stdout.lines().count() > 1000);
 }
 
@@ -91,10 +74,7 @@ fn closed_pipe_does_not_kill() {
             (OwnedFd::from_raw_fd(ends[0]), File::from_raw_fd(ends[1]))
         };
         drop(reader);
-        let run = Run::new(program("traps/each_call"))
-            .gated()
-            .env("SHMGATE_LOG", "stderr")
-            .env("SHMGATE_LOG_FORMAT", format);
+        let run = Run::new(program("traps/each_call")).gated().env("SHMGATE_LOG", "stderr").env("SHMGATE_LOG_FORMAT", format);
         let default = || {
             // SAFETY: a disposition that exec keeps; Rust's runtime has set it to be ignored.
             unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
@@ -110,16 +90,9 @@ fn closed_pipe_does_not_kill() {
 fn little_address_space() {
     for megabytes in [256u64, 64, 24] {
         let limit = move || {
-            let limit = libc::rlimit {
-                rlim_cur: megabytes << 20,
-                rlim_max: megabytes << 20,
-            };
+            let limit = libc::rlimit { rlim_cur: megabytes << 20, rlim_max: megabytes << 20 };
             // SAFETY: one valid struct.
-            if unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) } == 0 {
-                Ok(())
-            } else {
-                Err(io::Error::last_os_error())
-            }
+            if unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
         };
         let namespace = Namespace::fresh();
         let session = Session::watching(&namespace);
@@ -130,10 +103,7 @@ fn little_address_space() {
         assert_eq!(run.stdout, native.stdout, "{megabytes} MB");
         let said = own_lines(&run.stderr).len();
         let recorded = session.records().len();
-        assert!(
-            recorded == 5 || said == 1,
-            "{megabytes} MB: {recorded} records, and nobody was told why"
-        );
+        assert!(recorded == 5 || said == 1, "{megabytes} MB: {recorded} records, and nobody was told why");
     }
 }
 
@@ -144,20 +114,8 @@ fn tiny_disk(place: &Path, options: &'static std::ffi::CStr) -> impl FnMut() -> 
         // SAFETY: NUL-terminated strings that live as long as the closure.
         let done = unsafe {
             libc::unshare(libc::CLONE_NEWNS) == 0
-                && libc::mount(
-                    ptr::null(),
-                    c"/".as_ptr(),
-                    ptr::null(),
-                    libc::MS_REC | libc::MS_PRIVATE,
-                    ptr::null(),
-                ) == 0
-                && libc::mount(
-                    c"tiny".as_ptr(),
-                    place.as_ptr(),
-                    c"tmpfs".as_ptr(),
-                    0,
-                    options.as_ptr().cast(),
-                ) == 0
+                && libc::mount(ptr::null(), c"/".as_ptr(), ptr::null(), libc::MS_REC | libc::MS_PRIVATE, ptr::null()) == 0
+                && libc::mount(c"tiny".as_ptr(), place.as_ptr(), c"tmpfs".as_ptr(), 0, options.as_ptr().cast()) == 0
         };
         if done { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
@@ -165,29 +123,18 @@ fn tiny_disk(place: &Path, options: &'static std::ffi::CStr) -> impl FnMut() -> 
 
 fn full_disk_under_the_log() {
     let place = tempfile::tempdir().expect("temporary directory");
-    let many = Run::new(program("hammer"))
-        .args(["1", "3000", "0"])
-        .gated()
-        .env("SHMGATE_LOG", place.path().join("log"));
+    let many = Run::new(program("hammer")).args(["1", "3000", "0"]).gated().env("SHMGATE_LOG", place.path().join("log"));
     // SAFETY: `tiny_disk` makes system calls only.
-    let outcome = unsafe { many.prepare(tiny_disk(place.path(), c"size=64k")) }
-        .output()
-        .success();
+    let outcome = unsafe { many.prepare(tiny_disk(place.path(), c"size=64k")) }.output().success();
     assert!(outcome.stdout.ends_with(" 3000 ended\n"), "{outcome}");
     let said = own_lines(&outcome.stderr);
-    assert!(
-        (1..=2).contains(&said.len()),
-        "once in each of the two processes at most: {outcome}"
-    );
+    assert!((1..=2).contains(&said.len()), "once in each of the two processes at most: {outcome}");
 }
 
 fn full_disk_under_the_journal() {
     let place = tempfile::tempdir().expect("temporary directory");
     let session = place.path().join("session");
-    let run = Run::new(command())
-        .env("SHMGATE_LIB", library())
-        .args(["run", "-q", "--session"])
-        .arg(&session);
+    let run = Run::new(command()).env("SHMGATE_LIB", library()).args(["run", "-q", "--session"]).arg(&session);
     let run = run.arg("--").arg(program("hammer")).args(["4", "100000", "0"]);
     // Room for a session's start and not for 400,000 records.
     // SAFETY: `tiny_disk` makes system calls only.

@@ -20,10 +20,7 @@ pub fn trials() -> Vec<Trial> {
         dlopen_honours_the_callers_run_path,
         linked_program_is_gated,
     ];
-    let secure = as_root(
-        "at_secure_program_ignores_the_environment",
-        at_secure_program_ignores_the_environment,
-    );
+    let secure = as_root("at_secure_program_ignores_the_environment", at_secure_program_ignores_the_environment);
     all.push(secure.with_ignored_flag(!is_root() || ignores_setuid(&std::env::temp_dir())));
     all
 }
@@ -42,32 +39,17 @@ fn ignores_setuid(place: &Path) -> bool {
 #[track_caller]
 fn made(session: &Session, key: &str) -> usize {
     let calls = session.calls("shmget");
-    calls
-        .iter()
-        .filter(|call| call["args"]["key"] == key && call["errno"].is_null())
-        .count()
+    calls.iter().filter(|call| call["args"]["key"] == key && call["errno"].is_null()).count()
 }
 
 fn call_before_our_constructor() {
     let namespace = Namespace::fresh();
     let session = Session::watching(&namespace);
-    let early = Run::new(program("traps/early"))
-        .namespace(&namespace)
-        .session(&session)
-        .output()
-        .silent();
+    let early = Run::new(program("traps/early")).namespace(&namespace).session(&session).output().silent();
     assert_eq!(early.stdout, "early: ok\nmain's: 1\n");
     // The preinit function's call, and main's look-up.
-    assert_eq!(
-        made(&session, "0x5e000050"),
-        2,
-        "the call before all constructors is not recorded"
-    );
-    let failed: Vec<_> = session
-        .calls("shmget")
-        .into_iter()
-        .filter(|call| call["errno"] == "ENOENT")
-        .collect();
+    assert_eq!(made(&session, "0x5e000050"), 2, "the call before all constructors is not recorded");
+    let failed: Vec<_> = session.calls("shmget").into_iter().filter(|call| call["errno"] == "ENOENT").collect();
     for key in ["0x5e000053", "0x5e000054", "0x5e000055"] {
         let late = failed.iter().filter(|call| call["args"]["key"] == key).count();
         assert_eq!(late, 1, "exit handler, destructor, end of a thread: the call with key {key}");
@@ -77,28 +59,16 @@ fn call_before_our_constructor() {
 fn call_from_another_librarys_constructor() {
     let plain = shared("traps/constructor_lib", "libplain.so", &[]);
     let first = shared("traps/constructor_lib", "libfirst.so", &["-Wl,-z,initfirst".to_owned()]);
-    let native = Run::new(program("traps/constructed"))
-        .env("LD_PRELOAD", &plain)
-        .output()
-        .silent();
+    let native = Run::new(program("traps/constructed")).env("LD_PRELOAD", &plain).output().silent();
     let (ours, plain, first) = (library().display(), plain.display(), first.display());
     // The later in the list, the earlier its constructor; with initfirst even before libc's.
-    for order in [
-        format!("{plain}:{ours}"),
-        format!("{ours}:{plain}"),
-        format!("{ours}:{first}"),
-        format!("{first}:{ours}"),
-    ] {
+    for order in [format!("{plain}:{ours}"), format!("{ours}:{plain}"), format!("{ours}:{first}"), format!("{first}:{ours}")] {
         let namespace = Namespace::fresh();
         let session = Session::watching(&namespace);
         let run = Run::new(program("traps/constructed")).namespace(&namespace).session(&session);
         let run = run.env("LD_PRELOAD", &order).output().silent();
         assert_eq!(run.stdout, native.stdout);
-        assert_eq!(
-            made(&session, "0x5e000051"),
-            2,
-            "the constructor's call and main's look-up, preloaded as {order}"
-        );
+        assert_eq!(made(&session, "0x5e000051"), 2, "the constructor's call and main's look-up, preloaded as {order}");
         assert_eq!(session.calls("shmat").len(), 1, "{order}");
     }
 }
@@ -107,11 +77,7 @@ fn dlopen_instead_of_preload() {
     let place = tempfile::tempdir().expect("temporary directory");
     let log = place.path().join("log");
     let native = Run::new(program("traps/by_dlopen")).arg("libc.so.6").output().silent();
-    let opened = Run::new(program("traps/by_dlopen"))
-        .arg(library())
-        .env("SHMGATE_LOG", &log)
-        .output()
-        .silent();
+    let opened = Run::new(program("traps/by_dlopen")).arg(library()).env("SHMGATE_LOG", &log).output().silent();
     assert_eq!(opened.stdout, native.stdout);
     let lines = fs::read_to_string(&log).expect("log");
     assert_eq!(lines.lines().count(), 3, "three calls by dlsym, one by libc:\n{lines}");
@@ -128,10 +94,7 @@ fn deepbind_host() -> PathBuf {
 fn deepbind_plugin_is_gated() {
     let namespace = Namespace::fresh();
     let session = Session::watching(&namespace);
-    let run = Run::new(deepbind_host())
-        .arg(plugin())
-        .namespace(&namespace)
-        .session(&session);
+    let run = Run::new(deepbind_host()).arg(plugin()).namespace(&namespace).session(&session);
     assert_eq!(run.output().silent().stdout, "bound to 1\n", "the flag has an effect still");
     assert_eq!(made(&session, "0x5e000068"), 1, "the plugin's call escaped");
 }
@@ -139,10 +102,7 @@ fn deepbind_plugin_is_gated() {
 fn deepbind_is_kept_when_asked() {
     let namespace = Namespace::fresh();
     let session = Session::watching(&namespace);
-    let run = Run::new(deepbind_host())
-        .arg(plugin())
-        .namespace(&namespace)
-        .session(&session);
+    let run = Run::new(deepbind_host()).arg(plugin()).namespace(&namespace).session(&session);
     assert_eq!(run.env("SHMGATE_DEEPBIND", "keep").output().silent().stdout, "bound to 2\n");
     assert_eq!(made(&session, "0x5e000068"), 0);
 }
@@ -163,26 +123,12 @@ fn dlopen_honours_the_callers_run_path() {
         Run::new(&host).arg("libplugin.so").gated().output().silent();
         let namespace = Namespace::fresh();
         let session = Session::watching(&namespace);
-        Run::new(&host)
-            .arg("libplugin.so")
-            .namespace(&namespace)
-            .session(&session)
-            .output()
-            .silent();
+        Run::new(&host).arg("libplugin.so").namespace(&namespace).session(&session).output().silent();
         assert_eq!(made(&session, "0x5e000068"), 1, "{name}");
     }
     // Not found is still an error of dlopen's, with its message.
-    let missing = Run::new(deepbind_host())
-        .arg("libplugin-that-is-not.so")
-        .gated()
-        .env("SHMGATE_LOG", "/dev/null")
-        .output();
-    assert!(
-        missing
-            .stdout
-            .contains("libplugin-that-is-not.so: cannot open shared object file"),
-        "{missing}"
-    );
+    let missing = Run::new(deepbind_host()).arg("libplugin-that-is-not.so").gated().env("SHMGATE_LOG", "/dev/null").output();
+    assert!(missing.stdout.contains("libplugin-that-is-not.so: cannot open shared object file"), "{missing}");
 }
 
 /// `secure.c` linked with the library by its soname, below `folder`.
@@ -190,11 +136,7 @@ fn linked(folder: &Path, name: &str) -> PathBuf {
     for link in ["libshmgate.so", "libshmgate.so.0"] {
         symlink(library(), folder.join(link)).expect("symbolic link");
     }
-    let options = [
-        format!("-L{}", folder.display()),
-        "-lshmgate".to_owned(),
-        format!("-Wl,-rpath,{}", folder.display()),
-    ];
+    let options = [format!("-L{}", folder.display()), "-lshmgate".to_owned(), format!("-Wl,-rpath,{}", folder.display())];
     let host = folder.join(name);
     program_at("traps/secure", &host, &options);
     host
@@ -224,33 +166,20 @@ fn at_secure_program_ignores_the_environment() {
     fs::write(&policy, "forbid-world-access = true\n").expect("policy");
     let (log, session) = (place.path().join("log"), place.path().join("session"));
     let run = |secure: bool| {
-        let run = Run::new(&host)
-            .env("SHMGATE_LOG", &log)
-            .env("SHMGATE_POLICY", &policy)
-            .env("SHMGATE_BACKEND", "nonsense");
+        let run = Run::new(&host).env("SHMGATE_LOG", &log).env("SHMGATE_POLICY", &policy).env("SHMGATE_BACKEND", "nonsense");
         let run = if secure { run.env("SHMGATE_SESSION", &session) } else { run };
         let nobody = move || {
             // SAFETY: system calls without memory.
             let dropped = unsafe { libc::setgid(65534) == 0 && (!secure || libc::setuid(65534) == 0) };
-            if dropped {
-                Ok(())
-            } else {
-                Err(std::io::Error::last_os_error())
-            }
+            if dropped { Ok(()) } else { Err(std::io::Error::last_os_error()) }
         };
         // SAFETY: `nobody` makes system calls only.
         unsafe { run.prepare(nobody) }.output()
     };
     let secure = run(true).silent();
     assert!(secure.stdout.starts_with("secure: 1\nlibrary: ours\n"), "{secure}");
-    assert!(
-        secure.stdout.contains("0666): ok"),
-        "the policy was taken from the environment: {secure}"
-    );
-    assert!(
-        !log.exists() && !session.exists(),
-        "something was written for a privileged program"
-    );
+    assert!(secure.stdout.contains("0666): ok"), "the policy was taken from the environment: {secure}");
+    assert!(!log.exists() && !session.exists(), "something was written for a privileged program");
     // The same environment does refuse where the start is not privileged: the test would notice.
     let plain = run(false);
     assert!(plain.stdout.contains("0666): EPERM"), "{plain}");

@@ -20,26 +20,10 @@ struct Group {
 }
 
 const GROUPS: [Group; 4] = [
-    Group {
-        gated: &[Setup::PlainAgain, Setup::Preloaded, Setup::Journal, Setup::JournalQuotas],
-        rounds: 31,
-        batch: 8192,
-    },
-    Group {
-        gated: &[Setup::TextLog],
-        rounds: 11,
-        batch: 2048,
-    },
-    Group {
-        gated: &[Setup::Strace],
-        rounds: 11,
-        batch: 256,
-    },
-    Group {
-        gated: &[Setup::Bpftrace],
-        rounds: 7,
-        batch: 1024,
-    },
+    Group { gated: &[Setup::PlainAgain, Setup::Preloaded, Setup::Journal, Setup::JournalQuotas], rounds: 61, batch: 8192 },
+    Group { gated: &[Setup::TextLog], rounds: 11, batch: 2048 },
+    Group { gated: &[Setup::Strace], rounds: 11, batch: 256 },
+    Group { gated: &[Setup::Bpftrace], rounds: 7, batch: 1024 },
 ];
 
 /// The C benchmark's names, and what people call them.
@@ -70,10 +54,7 @@ impl Cost {
     /// With half of the pairs' range.
     pub fn in_full(self) -> String {
         let Spread { low, median, high } = self.ratio;
-        format!(
-            "{median:.3}x (half of the runs {low:.3} to {high:.3}), {:+.1} ns",
-            self.added_ns
-        )
+        format!("{median:.3}x (half of the runs {low:.3} to {high:.3}), {:+.1} ns", self.added_ns)
     }
 }
 
@@ -86,11 +67,7 @@ pub struct Costs {
 
 /// Measures every setup that can be had here.
 pub fn measure(paths: &Paths) -> Result<Costs, Fault> {
-    let mut all = Costs {
-        plain: BTreeMap::new(),
-        costs: BTreeMap::new(),
-        notes: Vec::new(),
-    };
+    let mut all = Costs { plain: BTreeMap::new(), costs: BTreeMap::new(), notes: Vec::new() };
     for group in &GROUPS {
         let needed = match group.gated[0] {
             Setup::Strace => Some("strace"),
@@ -108,10 +85,7 @@ pub fn measure(paths: &Paths) -> Result<Costs, Fault> {
             Err(fault) => return Err(fault),
         }
         if lost.records > 0 {
-            all.notes.push(format!(
-                "bpftrace lost {} of {} records: its buffer was full",
-                lost.records, lost.of
-            ));
+            all.notes.push(format!("bpftrace lost {} of {} records: its buffer was full", lost.records, lost.of));
         }
     }
     Ok(all)
@@ -153,9 +127,7 @@ fn run(paths: &Paths, setup: Setup, batch: u32, lost: &mut Lost) -> Result<Run, 
         lost.count(&fs::read_to_string(stage.audit_log()).unwrap_or_default());
     }
     let lines = text.lines().filter_map(|line| line.split_once(' '));
-    Ok(lines
-        .filter_map(|(call, ns)| Some((call.to_owned(), ns.parse().ok()?)))
-        .collect())
+    Ok(lines.filter_map(|(call, ns)| Some((call.to_owned(), ns.parse().ok()?))).collect())
 }
 
 /// What bpftrace dropped: an audit with holes is cheaper than one without.
@@ -179,18 +151,11 @@ impl Costs {
         for (call, _) in CALLS {
             let plain = rounds.iter().flatten().filter_map(|(plain, _)| plain.get(call).copied());
             // The first group has the most calls a run.
-            self.plain
-                .entry(call.to_owned())
-                .or_insert_with(|| Spread::of(&plain.collect::<Vec<_>>()).median);
+            self.plain.entry(call.to_owned()).or_insert_with(|| Spread::of(&plain.collect::<Vec<_>>()).median);
             for (at, setup) in group.gated.iter().enumerate() {
-                let pairs = rounds
-                    .iter()
-                    .filter_map(|pairs| Some((*pairs[at].0.get(call)?, *pairs[at].1.get(call)?)));
+                let pairs = rounds.iter().filter_map(|pairs| Some((*pairs[at].0.get(call)?, *pairs[at].1.get(call)?)));
                 let (ratios, added): (Vec<f64>, Vec<f64>) = pairs.map(|(plain, gated)| (gated / plain, gated - plain)).unzip();
-                let cost = Cost {
-                    ratio: Spread::of(&ratios),
-                    added_ns: Spread::of(&added).median,
-                };
+                let cost = Cost { ratio: Spread::of(&ratios), added_ns: Spread::of(&added).median };
                 self.costs.insert((call.to_owned(), setup.name()), cost);
             }
         }
@@ -198,10 +163,7 @@ impl Costs {
 
     /// What `call` costs in a setup, if that was measured.
     pub fn of(&self, call: &str, setup: &str) -> Option<Cost> {
-        self.costs
-            .iter()
-            .find(|((of, name), _)| of == call && *name == setup)
-            .map(|(_, cost)| *cost)
+        self.costs.iter().find(|((of, name), _)| of == call && *name == setup).map(|(_, cost)| *cost)
     }
 
     pub fn table(&self) -> Table {
@@ -210,9 +172,7 @@ impl Costs {
         let mut table = Table::new(["", "plain, ns"].into_iter().chain(names));
         for (call, title) in CALLS {
             let plain = self.plain.get(call).map_or("-".into(), |ns| format!("{ns:.0}"));
-            let cells = setups
-                .iter()
-                .map(|setup| self.of(call, setup.name()).map_or("-".into(), Cost::short));
+            let cells = setups.iter().map(|setup| self.of(call, setup.name()).map_or("-".into(), Cost::short));
             table.row([title.to_owned(), plain].into_iter().chain(cells));
         }
         table

@@ -15,20 +15,11 @@ pub struct Library {
 
 /// Asks the file, and readelf about it.
 pub fn look(path: &Path) -> Result<Library, Fault> {
-    let bytes = fs::metadata(path)
-        .map_err(|error| format!("{}: {error}", path.display()))?
-        .len();
+    let bytes = fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?.len();
     let mut readelf = Command::new("readelf");
-    readelf
-        .args(["--wide", "--dynamic", "--sections"])
-        .arg(path)
-        .env("LC_ALL", "C");
+    readelf.args(["--wide", "--dynamic", "--sections"]).arg(path).env("LC_ALL", "C");
     let text = output(readelf)?;
     let needed = text.lines().filter(|line| line.contains("(NEEDED)"));
     let needed = needed.filter_map(|line| Some(line.split_once('[')?.1.split_once(']')?.0.to_owned()));
-    Ok(Library {
-        bytes,
-        stripped: !text.contains(" .symtab "),
-        needed: needed.collect(),
-    })
+    Ok(Library { bytes, stripped: !text.contains(" .symtab "), needed: needed.collect() })
 }

@@ -11,9 +11,7 @@ fn line(path: &str) -> Option<String> {
 pub fn description() -> String {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
-        let line = cpuinfo
-            .lines()
-            .find(|line| line.split(':').next().is_some_and(|key| key.trim() == name))?;
+        let line = cpuinfo.lines().find(|line| line.split(':').next().is_some_and(|key| key.trim() == name))?;
         Some(line.split_once(':')?.1.trim().to_owned())
     };
     let model = field("model name").unwrap_or_else(|| "an unnamed processor".into());
@@ -27,16 +25,8 @@ pub fn description() -> String {
     let clock = line("/sys/devices/system/clocksource/clocksource0/current_clocksource").unwrap_or_default();
     // Field 41 of stat is the scheduling policy, of which 1 is SCHED_FIFO; the name before may have spaces.
     let policy = line("/proc/self/stat").and_then(|stat| stat.rsplit_once(')')?.1.split_whitespace().nth(38)?.parse().ok());
-    let priority = if policy == Some(1) {
-        "at real-time priority"
-    } else {
-        "at normal priority: other work disturbs"
-    };
-    let pinned = if available_parallelism().is_ok_and(|cpus| cpus.get() == 1) {
-        "on one CPU"
-    } else {
-        "on any CPU"
-    };
+    let priority = if policy == Some(1) { "at real-time priority" } else { "at normal priority: other work disturbs" };
+    let pinned = if available_parallelism().is_ok_and(|cpus| cpus.get() == 1) { "on one CPU" } else { "on any CPU" };
     format!(
         "{model}, {cpus} CPU{}{}, {}\nLinux {}, clock source {clock}\nRun {pinned}, {priority}",
         if cpus == 1 { "" } else { "s" },
@@ -49,7 +39,5 @@ pub fn description() -> String {
 
 /// The load average of the last minute.
 pub fn load() -> String {
-    line("/proc/loadavg")
-        .and_then(|text| Some(text.split(' ').next()?.to_owned()))
-        .unwrap_or_default()
+    line("/proc/loadavg").and_then(|text| Some(text.split(' ').next()?.to_owned())).unwrap_or_default()
 }

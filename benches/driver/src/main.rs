@@ -49,14 +49,7 @@ fn main() -> ExitCode {
         eprintln!("bench: usage: shmgate-bench LIBRARY COMMAND AUDIT WORK; it is for bench.sh to call");
         return ExitCode::from(2);
     };
-    let paths = Paths {
-        library,
-        command,
-        audit,
-        calls: work.join("calls"),
-        empty: work.join("empty.so"),
-        work,
-    };
+    let paths = Paths { library, command, audit, calls: work.join("calls"), empty: work.join("empty.so"), work };
     match run(&paths) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
@@ -70,20 +63,14 @@ fn run(paths: &Paths) -> Result<(), Fault> {
     let before = machine::load();
     println!("{}\n", machine::description());
     let costs = calls::measure(paths)?;
-    println!(
-        "A call's cost: times plain, and nanoseconds more (medians of pairs of runs)\n\n{}",
-        costs.table()
-    );
+    println!("A call's cost: times plain, and nanoseconds more (medians of pairs of runs)\n\n{}", costs.table());
     for note in costs.notes() {
         println!("{note}");
     }
     let start = startup::measure(paths)?;
     println!("\nThe start of /bin/true (medians)\n\n{}", start.table());
     let syscalls = syscalls::measure(paths)?;
-    println!(
-        "System calls of 10000 more calls of shmget, by strace\n\n{}",
-        syscalls.table()
-    );
+    println!("System calls of 10000 more calls of shmget, by strace\n\n{}", syscalls.table());
     println!("Bounds\n\n{}", bounds(paths, &costs, &start, &syscalls)?);
     println!("Load average before {before}, after {}.", machine::load());
     Ok(())
@@ -101,34 +88,14 @@ fn bounds(paths: &Paths, costs: &Costs, start: &startup::Starts, syscalls: &sysc
     let within = |call: &str, setup: &str, most: f64| ratio(call, setup).map(|ratio| ratio.median <= most);
 
     let added = costs.of("shmget", "preloaded").map(|cost| cost.added_ns);
-    row(
-        "shmget, nothing set",
-        "<= 1.05x",
-        said("shmget", "preloaded"),
-        within("shmget", "preloaded", 1.05),
-    );
-    row(
-        "",
-        "<= +10 ns",
-        added.map_or("not measured".into(), |ns| format!("{ns:+.1} ns")),
-        added.map(|ns| ns <= 10.0),
-    );
-    row(
-        "shmget, journal",
-        "<= 1.5x",
-        said("shmget", "journal"),
-        within("shmget", "journal", 1.5),
-    );
+    row("shmget, nothing set", "<= 1.05x", said("shmget", "preloaded"), within("shmget", "preloaded", 1.05));
+    row("", "<= +10 ns", added.map_or("not measured".into(), |ns| format!("{ns:+.1} ns")), added.map(|ns| ns <= 10.0));
+    row("shmget, journal", "<= 1.5x", said("shmget", "journal"), within("shmget", "journal", 1.5));
     let counted = syscalls.added_per_call();
     let more = counted.map_or("not measured".into(), |more| format!("{more:.4} a call"));
     // The file's growth, once in thousands of calls, is no cost of each.
     row("", "no system call added", more, counted.map(|more| more < 0.002));
-    row(
-        "shmget, journal and quotas",
-        "<= 1.6x",
-        said("shmget", "journal+quotas"),
-        within("shmget", "journal+quotas", 1.6),
-    );
+    row("shmget, journal and quotas", "<= 1.6x", said("shmget", "journal+quotas"), within("shmget", "journal+quotas", 1.6));
     let attach = "attach-detach";
     row(
         "attach + detach, journal and quotas",
@@ -138,19 +105,9 @@ fn bounds(paths: &Paths, costs: &Costs, start: &startup::Starts, syscalls: &sysc
     );
     let start_added = start.added_ms("preloaded");
     let measured = start_added.map_or("not measured".into(), |ms| format!("{ms:+.3} ms"));
-    row(
-        "start of /bin/true, nothing set",
-        "<= +0.3 ms",
-        measured,
-        start_added.map(|ms| ms <= 0.3),
-    );
+    row("start of /bin/true, nothing set", "<= +0.3 ms", measured, start_added.map(|ms| ms <= 0.3));
     let library = library::look(&paths.library)?;
-    row(
-        "libraries needed",
-        "libc alone",
-        library.needed.join(" "),
-        Some(library.needed == ["libc.so.6"]),
-    );
+    row("libraries needed", "libc alone", library.needed.join(" "), Some(library.needed == ["libc.so.6"]));
     let stripped = if library.stripped { "stripped" } else { "not stripped" };
     row(
         "the library's size",

@@ -49,11 +49,7 @@ impl Setup {
 
     /// Makes what a run needs anew, so that no run pays for the ones before it.
     pub fn stage(self, paths: &Paths) -> Result<Stage<'_>, Fault> {
-        let mut stage = Stage {
-            paths,
-            setup: self,
-            audit: None,
-        };
+        let mut stage = Stage { paths, setup: self, audit: None };
         stage.clear();
         match self {
             Setup::Journal => stage.make_session(&[])?,
@@ -87,10 +83,7 @@ impl Stage<'_> {
 
     fn make_session(&self, quotas: &[&str]) -> Result<(), Fault> {
         let mut make = Command::new(&self.paths.command);
-        make.args(["run", "--quiet", "--session"])
-            .arg(self.session())
-            .args(quotas)
-            .args(["--", "true"]);
+        make.args(["run", "--quiet", "--session"]).arg(self.session()).args(quotas).args(["--", "true"]);
         output(make).map(drop)
     }
 
@@ -189,10 +182,7 @@ impl Drop for Stage<'_> {
 /// Runs a command; what it printed.
 pub fn output(mut command: Command) -> Result<String, Fault> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("{name}: {error}"))?;
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{name}: {error}"))?;
     // A program that is gated less than was asked for says so, and would be measured in vain.
     if !output.status.success() || !output.stderr.is_empty() {
         let said = String::from_utf8_lossy(&output.stderr).trim_end().replace('\n', " / ");
@@ -204,9 +194,5 @@ pub fn output(mut command: Command) -> Result<String, Fault> {
 /// True if there is a program of this name.
 pub fn exists(program: &str) -> bool {
     let find = format!("command -v {program}");
-    Command::new("sh")
-        .args(["-c", &find])
-        .stdout(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
+    Command::new("sh").args(["-c", &find]).stdout(Stdio::null()).status().is_ok_and(|status| status.success())
 }

@@ -45,21 +45,14 @@ pub fn measure(paths: &Paths) -> Result<Starts, Fault> {
             }
         }
     }
-    Ok(Starts {
-        names: commands.iter().map(|(name, _)| *name).collect(),
-        times,
-    })
+    Ok(Starts { names: commands.iter().map(|(name, _)| *name).collect(), times })
 }
 
 impl Starts {
     /// The milliseconds that a setup adds, in the median of its rounds.
     pub fn added_ms(&self, name: &str) -> Option<f64> {
         let at = self.names.iter().position(|known| *known == name)?;
-        let added: Vec<f64> = self.times[at]
-            .iter()
-            .zip(&self.times[0])
-            .map(|(gated, plain)| gated - plain)
-            .collect();
+        let added: Vec<f64> = self.times[at].iter().zip(&self.times[0]).map(|(gated, plain)| gated - plain).collect();
         Some(Spread::of(&added).median)
     }
 

@@ -13,16 +13,7 @@ impl Spread {
     pub fn of(numbers: &[f64]) -> Spread {
         let mut sorted = numbers.to_vec();
         sorted.sort_by(f64::total_cmp);
-        let at = |share: usize| {
-            sorted
-                .get(sorted.len().saturating_sub(1) * share / 4)
-                .copied()
-                .unwrap_or(f64::NAN)
-        };
-        Spread {
-            low: at(1),
-            median: at(2),
-            high: at(3),
-        }
+        let at = |share: usize| sorted.get(sorted.len().saturating_sub(1) * share / 4).copied().unwrap_or(f64::NAN);
+        Spread { low: at(1), median: at(2), high: at(3) }
     }
 }

@@ -36,10 +36,7 @@ fn count(paths: &Paths, setup: Setup, calls: i64) -> Result<Calls, Fault> {
     let stage = setup.stage(paths)?;
     let log = paths.work.join("strace");
     let log_name = log.to_string_lossy();
-    let mut command = stage.under_strace(
-        &["-f", "-c", "-U", "calls,name", "-o", &log_name],
-        &paths.calls.to_string_lossy(),
-    );
+    let mut command = stage.under_strace(&["-f", "-c", "-U", "calls,name", "-o", &log_name], &paths.calls.to_string_lossy());
     command.args(["loop", "shmget", &calls.to_string()]);
     output(command)?;
     let text = std::fs::read_to_string(&log).map_err(|error| format!("{log_name}: {error}"))?;
@@ -51,12 +48,7 @@ fn count(paths: &Paths, setup: Setup, calls: i64) -> Result<Calls, Fault> {
 impl Counts {
     /// How many a call the journal adds to the plain program's.
     pub fn added_per_call(&self) -> Option<f64> {
-        let sum = |of: Setup| {
-            self.0
-                .iter()
-                .find(|(setup, _)| *setup == of)
-                .map(|(_, calls)| calls.values().sum::<i64>())
-        };
+        let sum = |of: Setup| self.0.iter().find(|(setup, _)| *setup == of).map(|(_, calls)| calls.values().sum::<i64>());
         Some((sum(Setup::Journal)? - sum(Setup::Plain)?) as f64 / MORE as f64)
     }
 
@@ -66,11 +58,7 @@ impl Counts {
             let mut list: Vec<_> = calls.iter().collect();
             list.sort_by_key(|(_, calls)| -**calls);
             let which: Vec<String> = list.iter().map(|(name, calls)| format!("{name} {calls}")).collect();
-            table.row([
-                setup.name().to_owned(),
-                calls.values().sum::<i64>().to_string(),
-                which.join(", "),
-            ]);
+            table.row([setup.name().to_owned(), calls.values().sum::<i64>().to_string(), which.join(", ")]);
         }
         table
     }

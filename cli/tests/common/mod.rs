@@ -25,10 +25,7 @@ pub fn run<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Run {
 
 /// A place for a test's files.
 pub fn place() -> tempfile::TempDir {
-    tempfile::Builder::new()
-        .prefix("shmgate-cli-")
-        .tempdir()
-        .expect("temporary directory")
+    tempfile::Builder::new().prefix("shmgate-cli-").tempdir().expect("temporary directory")
 }
 
 /// Fails unless the command ended with `status` and one line on stderr that has all `parts`.
@@ -52,13 +49,7 @@ pub fn write(path: &Path, text: &str, mode: u32) {
 pub fn compile(name: &str, to: &Path, arguments: &[&str]) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/programs/{name}.c"));
     let program = to.join(name);
-    let done = Command::new("gcc")
-        .arg("-o")
-        .arg(&program)
-        .arg(source)
-        .args(arguments)
-        .output()
-        .expect("gcc runs");
+    let done = Command::new("gcc").arg("-o").arg(&program).arg(source).args(arguments).output().expect("gcc runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     program
 }
@@ -72,11 +63,7 @@ pub struct Lines<R> {
 
 impl<R: Read + AsRawFd> Lines<R> {
     pub fn of(from: R, deadline: Instant) -> Lines<R> {
-        Lines {
-            from,
-            deadline,
-            unread: Vec::new(),
-        }
+        Lines { from, deadline, unread: Vec::new() }
     }
 
     /// The next line, without its end; `None` at the end.
@@ -117,14 +104,7 @@ impl<R: Read + AsRawFd> Lines<R> {
 /// Waits until a process that is not ours to wait for has ended; its parent may be slow to look.
 #[track_caller]
 pub fn until_ended(pid: i32, deadline: Instant) {
-    let state = || {
-        fs::read_to_string(format!("/proc/{pid}/stat"))
-            .ok()?
-            .rsplit_once(") ")?
-            .1
-            .chars()
-            .next()
-    };
+    let state = || fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.rsplit_once(") ")?.1.chars().next();
     while !matches!(state(), None | Some('Z' | 'X')) {
         assert!(Instant::now() < deadline, "process {pid} does not end");
         std::thread::yield_now();
@@ -134,14 +114,7 @@ pub fn until_ended(pid: i32, deadline: Instant) {
 /// Waits until a process is in this state, as /proc has it.
 #[track_caller]
 pub fn until_state(pid: i32, state: char, deadline: Instant) {
-    let now = || {
-        fs::read_to_string(format!("/proc/{pid}/stat"))
-            .ok()?
-            .rsplit_once(") ")?
-            .1
-            .chars()
-            .next()
-    };
+    let now = || fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.rsplit_once(") ")?.1.chars().next();
     while now() != Some(state) {
         assert!(Instant::now() < deadline, "process {pid} is {:?}, not {state}", now());
         std::thread::yield_now();

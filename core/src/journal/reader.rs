@@ -33,7 +33,11 @@ impl fmt::Display for OpenError {
             OpenError::Errno(errno) => f.write_str(errno.text()),
             OpenError::NotAJournal => f.write_str("not a shmgate journal, or its start is damaged"),
             OpenError::Version(version) => {
-                write!(f, "journal format {version}; this shmgate reads format {}, use the version that wrote it", format::VERSION)
+                write!(
+                    f,
+                    "journal format {version}; this shmgate reads format {}, use the version that wrote it",
+                    format::VERSION
+                )
             }
         }
     }

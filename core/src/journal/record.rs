@@ -115,7 +115,7 @@ impl<'a> Slots<'a> {
     }
 
     /// How many slots it takes.
-    pub fn len(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         (1 + self.more_count + self.text.len().div_ceil(24)) as u64
     }
 
@@ -216,7 +216,8 @@ impl<'a> Record<'a> {
     pub fn decode(kind: Kind, words: &Words, behind: &[Words], owner: Owner, text: &'a mut Vec<u8>) -> Option<Record<'a>> {
         let call_number = (words[0] >> 4) as u8 & 0xf;
         let call_kind = CallKind::ALL.into_iter().find(|&known| known as u8 == call_number)?;
-        let signed = |value: i64| if value < 0 { Err(Errno(value.unsigned_abs().min(0xffff) as i32)) } else { Ok(value as u64) };
+        let signed =
+            |value: i64| if value < 0 { Err(Errno(value.unsigned_abs().min(0xffff) as i32)) } else { Ok(value as u64) };
         let (low, high) = halves(words[2]);
         let (low, high) = (low as i32, high as i32);
         let rest = words[3];
@@ -342,9 +343,16 @@ mod tests {
     }
 
     fn any_verdict() -> impl Strategy<Value = Verdict> {
-        let denial = (1_u8..13, any::<u16>(), any::<[u64; 3]>(), any::<(u32, u64)>()).prop_map(|(number, rule, [asked, used, limit], holder)| {
-            Denial { reason: reason(number, rule).unwrap(), errno: Errno::ENOSPC, asked, used, limit, holder }
-        });
+        let denial = (1_u8..13, any::<u16>(), any::<[u64; 3]>(), any::<(u32, u64)>()).prop_map(
+            |(number, rule, [asked, used, limit], holder)| Denial {
+                reason: reason(number, rule).unwrap(),
+                errno: Errno::ENOSPC,
+                asked,
+                used,
+                limit,
+                holder,
+            },
+        );
         prop_oneof![
             Just(Verdict::Allowed),
             denial.clone().prop_map(Verdict::Denied),
@@ -356,7 +364,7 @@ mod tests {
 
     fn decode_slots<'a>(slots: &Slots<'_>, owner: Owner, text: &'a mut Vec<u8>) -> Option<Record<'a>> {
         let behind: Vec<Words> = slots.behind().collect();
-        assert_eq!((behind.len() as u64 + 1, behind.len()), (slots.len(), super::behind(&slots.first)));
+        assert_eq!((behind.len() as u64 + 1, behind.len()), (slots.count(), super::behind(&slots.first)));
         Record::decode(slots.kind, &slots.first, &behind, owner, text)
     }
 

@@ -155,7 +155,7 @@ impl Journal {
     #[cold]
     #[inline(never)]
     fn put(&self, slots: &Slots<'_>, me: Me<'_>, owner: Owner) {
-        let index = me.next_slots(slots.len(), owner.uid, || self.take_block(owner));
+        let index = me.next_slots(slots.count(), owner.uid, || self.take_block(owner));
         for (at, words) in (index + 1..).zip(slots.behind()) {
             let Some(slot) = self.slot(at) else { return self.lose() };
             publish(slot, at, Kind::More, &words);
@@ -217,7 +217,7 @@ impl Journal {
             sys::append_zeros(fd, STEP_LEN)?;
         }
         let mapping = self.region(index, fd)?;
-        let from = (index % REGION_SLOTS) * SLOT_LEN & !4095;
+        let from = ((index % REGION_SLOTS) * SLOT_LEN) & !4095;
         let to = (end - (region_end - REGION_SLOTS)) * SLOT_LEN;
         // Before Linux 5.14 the pages fault in one by one instead.
         let _ = mapping.advise(from as usize, (to - from) as usize, libc::MADV_POPULATE_WRITE);

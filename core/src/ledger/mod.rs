@@ -10,6 +10,7 @@ mod attach;
 mod layout;
 mod liveness;
 mod refresh;
+mod segment;
 pub mod tally;
 
 use core::ffi::CStr;
@@ -17,14 +18,15 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 
 pub use attach::Attaching;
 use attach::Held;
-use layout::{Layout, MAGIC, PROCESSES, ProcessSlot, SEGMENTS, SegmentSlot, State, StateWord, Usage, VERSION};
+use layout::{Layout, MAGIC, PROCESSES, ProcessSlot, SEGMENTS, SegmentSlot, State, Usage, VERSION};
+pub use segment::Reservation;
 
 use crate::backend::Backend;
 use crate::call::{Denial, Reason};
 use crate::errno::Errno;
 use crate::identity::Identity;
 use crate::map::Mapping;
-use crate::policy::{Policy, Quota};
+use crate::policy::Policy;
 use crate::sys::{self, File};
 
 /// How often a refused call looks again while others' calls are under way, which may give room back.
@@ -45,14 +47,6 @@ pub struct Ledger {
     hint: AtomicUsize,
 }
 
-/// A segment that may be created: to be committed or cancelled.
-#[derive(Debug)]
-#[must_use]
-pub struct Reservation {
-    slot: usize,
-    word: StateWord,
-}
-
 /// What is in use, in bytes and counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -70,14 +64,6 @@ pub struct Segment {
     pub size: u64,
     /// Its creator.
     pub pid: u32,
-}
-
-/// One counted thing, the amount of it, and up to where it may go.
-struct Charge<'a> {
-    tally: &'a tally::Tally,
-    amount: u64,
-    limit: Option<u64>,
-    reason: Reason,
 }
 
 impl Ledger {
@@ -175,10 +161,13 @@ impl Ledger {
         let before = if start == 0 { None } else { self.processes().iter().position(same) };
         let (at, image_before) = match before {
             Some(at) => (at, true),
-            None => (self.free_process(pid).or_else(|| {
-                self.settle_processes();
-                self.free_process(pid)
-            })?, false),
+            None => (
+                self.free_process(pid).or_else(|| {
+                    self.settle_processes();
+                    self.free_process(pid)
+                })?,
+                false,
+            ),
         };
         let slot = &self.layout().processes[at];
         slot.start.store(start, SeqCst);
@@ -208,9 +197,10 @@ impl Ledger {
 
     fn free_process(&self, pid: u32) -> Option<usize> {
         let layout = self.layout();
-        let at = layout.processes.iter().position(|slot| {
-            slot.pid.load(Relaxed) == 0 && slot.pid.compare_exchange(0, pid.into(), SeqCst, SeqCst).is_ok()
-        })?;
+        let at = layout
+            .processes
+            .iter()
+            .position(|slot| slot.pid.load(Relaxed) == 0 && slot.pid.compare_exchange(0, pid.into(), SeqCst, SeqCst).is_ok())?;
         layout.processes_used.fetch_max(at as u64 + 1, SeqCst);
         Some(at)
     }
@@ -241,127 +231,6 @@ impl Ledger {
             && slot.pid.load(SeqCst) == u64::from(identity.pid())
         {
             self.retire(slot, identity.pid());
-        }
-    }
-
-    /// How many pages a segment of `size` bytes takes, made with these shmget flags.
-    pub fn pages(&self, size: u64, flags: i32) -> u64 {
-        let page = if flags & libc::SHM_HUGETLB == 0 {
-            self.page_size
-        } else {
-            match crate::names::huge_page_log2(flags) {
-                // The default size of most machines; an exact answer would cost a look into /proc/meminfo each time.
-                0 => 2 << 20,
-                // No machine has pages beyond 16 GiB: the kernel will say so.
-                35.. => self.page_size,
-                log2 => 1 << log2,
-            }
-        };
-        size.div_ceil(page).saturating_mul(page / self.page_size)
-    }
-
-    /// Asks for a new segment of `size` bytes in `pages` pages. `None` where the ledger is full, and no quota asks for its books.
-    ///
-    /// # Errors
-    /// The denial, once the books agree with the kernel. With `policy.dry_run` there is none: the second value says what it would be.
-    pub fn reserve_segment(
-        &self,
-        identity: &Identity,
-        backend: &impl Backend,
-        policy: &Policy,
-        (key, size, pages): (i32, u64, u64),
-    ) -> Result<(Option<Reservation>, Option<Denial>), Denial> {
-        let full = || no_room(policy, Errno::ENOSPC, SEGMENTS);
-        let Some((process, me)) = self.mine(identity) else { return full() };
-        let in_pages = |bytes: Option<u64>| bytes.map(|bytes| bytes / self.page_size);
-        let charges = |limits: bool| {
-            let of = |quota: &Quota| if limits { *quota } else { Quota::default() };
-            let (mine, all) = (of(&policy.process), of(&policy.session));
-            let session = &self.layout().session;
-            let charge = |tally, amount, limit, reason| Charge { tally, amount, limit, reason };
-            [
-                charge(&me.usage.pages, pages, in_pages(mine.bytes), Reason::ProcessBytes),
-                charge(&me.usage.segments, 1, mine.segments, Reason::ProcessSegments),
-                charge(&session.pages, pages, in_pages(all.bytes), Reason::SessionBytes),
-                charge(&session.segments, 1, all.segments, Reason::SessionSegments),
-            ]
-        };
-        let claim = || self.claim_segment(backend, identity.pid(), process, (key, size, pages));
-        let mut denial = None;
-        for attempt in 0..PATIENCE {
-            let Some(reservation) = claim() else { return full() };
-            let Err(refused) = add_all(&charges(true)) else { return Ok((Some(reservation), None)) };
-            // Not counted itself, the reservation must not be seen while the sums are made.
-            self.cancel_uncounted(reservation);
-            denial = Some(refused);
-            if attempt == 0 {
-                self.settle_segments(backend);
-            }
-            let busy = self.recount_segments(process, me);
-            // One more try after the books are right; further ones only as long as somebody may still give back.
-            if attempt > 0 && !busy {
-                break;
-            }
-            if attempt > 0 {
-                sys::yield_now();
-            }
-        }
-        let (reason, used, limit) = denial.unwrap_or((Reason::SessionBytes, 0, 0));
-        let unit = |pages: u64| pages.saturating_mul(self.page_size);
-        let denial = match reason {
-            Reason::ProcessBytes | Reason::SessionBytes => Denial {
-                reason,
-                errno: Errno::ENOSPC,
-                asked: unit(pages),
-                used: unit(used),
-                limit: if reason == Reason::ProcessBytes { policy.process.bytes } else { policy.session.bytes }.unwrap_or(0),
-                holder: self.largest_creator(|slot| unit(slot.pages.load(Relaxed))),
-            },
-            _ => Denial {
-                reason,
-                errno: Errno::ENOSPC,
-                asked: 1,
-                used,
-                limit,
-                holder: self.largest_creator(|_| 1),
-            },
-        };
-        if !policy.dry_run {
-            return Err(denial);
-        }
-        let Some(reservation) = claim() else { return full() };
-        let _ = add_all(&charges(false));
-        Ok((Some(reservation), Some(denial)))
-    }
-
-    /// The segment was created.
-    pub fn commit(&self, reservation: Reservation, shmid: i32) {
-        let slot = &self.layout().segments[reservation.slot];
-        slot.shmid.store(u64::from(shmid as u32), SeqCst);
-        slot.advance(reservation.word, reservation.word.with(State::Live));
-        self.by_shmid(shmid).store(reservation.slot as u64, SeqCst);
-    }
-
-    /// Where the slot of a segment was noted last: a hint, since other namespaces have the same ids.
-    fn by_shmid(&self, shmid: i32) -> &core::sync::atomic::AtomicU64 {
-        // The lower 15 bits of an id are its index, which no two segments of a namespace share.
-        &self.layout().slot_of_index[shmid as usize % SEGMENTS]
-    }
-
-    /// The segment was not created.
-    pub fn cancel(&self, reservation: Reservation) {
-        self.release(reservation.slot, reservation.word);
-    }
-
-    /// IPC_RMID succeeded: the segment goes with its last attach, and is looked at first when room is needed.
-    pub fn removed(&self, shmid: i32) {
-        let Some(slot) = self.layout().segments.get(self.by_shmid(shmid).load(SeqCst) as usize) else { return };
-        let word = slot.load();
-        if word.state == State::Live
-            && slot.shmid.load(SeqCst) == u64::from(shmid as u32)
-            && slot.ipc_ns.load(SeqCst) == self.ipc_ns
-        {
-            slot.advance(word, word.with(State::Removed));
         }
     }
 
@@ -407,70 +276,6 @@ impl Ledger {
         self.settle_processes();
         self.processes().iter().any(is_process)
     }
-
-    /// Takes a free slot. The table is used up to a round number before the slots of removed segments are looked at: asking the
-    /// kernel about each is cheap in bulk, and mostly they are gone.
-    fn claim_segment(
-        &self,
-        backend: &impl Backend,
-        pid: u32,
-        process: usize,
-        (key, size, pages): (i32, u64, u64),
-    ) -> Option<Reservation> {
-        let layout = self.layout();
-        let take = |mut range: core::ops::Range<usize>| {
-            range.find_map(|at| {
-                let before = layout.segments[at].load();
-                let word = StateWord { state: State::Pending, generation: before.generation.wrapping_add(1), pid };
-                (before.state == State::Free && layout.segments[at].advance(before, word)).then_some((at, word))
-            })
-        };
-        let used = (layout.segments_used.load(SeqCst) as usize).clamp(1, SEGMENTS);
-        let end = used.next_multiple_of(1024).min(SEGMENTS);
-        let start = self.hint.load(Relaxed).min(end);
-        let found = take(start..end).or_else(|| {
-            self.settle_removed(backend);
-            take(0..end).or_else(|| take(end..SEGMENTS))
-        });
-        let (at, word) = found.or_else(|| {
-            self.settle_segments(backend);
-            take(0..SEGMENTS)
-        })?;
-        layout.segments_used.fetch_max(at as u64 + 1, SeqCst);
-        self.hint.store(at + 1, Relaxed);
-        let slot = &layout.segments[at];
-        slot.process.store(process as u64, SeqCst);
-        slot.ipc_ns.store(self.ipc_ns, SeqCst);
-        slot.key.store(u64::from(key as u32), SeqCst);
-        slot.size.store(size, SeqCst);
-        slot.pages.store(pages, SeqCst);
-        Some(Reservation { slot: at, word })
-    }
-
-    fn cancel_uncounted(&self, reservation: Reservation) {
-        let slot = &self.layout().segments[reservation.slot];
-        slot.pages.store(0, SeqCst);
-        slot.advance(reservation.word, reservation.word.with(State::Free));
-    }
-
-    /// Frees a segment's slot and takes it off the totals, unless somebody else does.
-    fn release(&self, at: usize, word: StateWord) {
-        let slot = &self.layout().segments[at];
-        let creator = self.layout().processes.get(slot.process.load(SeqCst) as usize);
-        let creator = creator.filter(|creator| creator.pid.load(SeqCst) == u64::from(word.pid));
-        let usages = [Some(&self.layout().session), creator.map(|creator| &creator.usage)];
-        let epochs = usages.map(|usage| usage.map(|usage| (usage, usage.pages.epoch(), usage.segments.epoch())));
-        let releasing = word.with(State::Releasing);
-        if !slot.advance(word, releasing) {
-            return;
-        }
-        let pages = slot.pages.swap(0, SeqCst);
-        slot.advance(releasing, releasing.with(State::Free));
-        for (usage, of_pages, of_segments) in epochs.into_iter().flatten() {
-            usage.pages.subtract(pages, of_pages);
-            usage.segments.subtract(1, of_segments);
-        }
-    }
 }
 
 /// What to say where the tables are full: without quotas nobody asks for the books, and watching must not refuse.
@@ -479,19 +284,6 @@ fn no_room<T>(policy: &Policy, errno: Errno, limit: usize) -> Result<(Option<T>,
         return Err(Denial { limit: limit as u64, ..Denial::plain(Reason::LedgerFull, errno) });
     }
     Ok((None, None))
-}
-
-/// Adds all charges or none.
-fn add_all(charges: &[Charge<'_>]) -> Result<(), (Reason, u64, u64)> {
-    for (at, charge) in charges.iter().enumerate() {
-        if let Err(used) = charge.tally.add(charge.amount, charge.limit) {
-            for done in &charges[..at] {
-                done.tally.subtract(done.amount, done.tally.epoch());
-            }
-            return Err((charge.reason, used, charge.limit.unwrap_or(0)));
-        }
-    }
-    Ok(())
 }
 
 /// A slot in the state of being freed.

@@ -19,11 +19,12 @@ impl Ledger {
                 State::Live | State::Removed if here && !backend.exists(slot.shmid.load(SeqCst) as u32 as i32) => {
                     self.release(at, word);
                 }
-                State::Pending | State::Releasing if self.creator_is_gone(at, word) => {
-                    if word.state == State::Releasing || !here || !self.adopt(at, word, backend) {
-                        slot.pages.store(0, SeqCst);
-                        slot.advance(word, word.with(State::Free));
-                    }
+                State::Pending | State::Releasing
+                    if self.creator_is_gone(at, word)
+                        && !(word.state == State::Pending && here && self.adopt(at, word, backend)) =>
+                {
+                    slot.pages.store(0, SeqCst);
+                    slot.advance(word, word.with(State::Free));
                 }
                 _ => {}
             }

@@ -53,11 +53,7 @@ impl Policy {
         let (span, message) = fault;
         let before = text.get(..span.start).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Err(ParseError {
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-            message,
-        })
+        Err(ParseError { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1, message })
     }
 }
 
@@ -330,7 +326,9 @@ mod tests {
         }
         // Complete: every condition and every action of a rule is shown.
         let shown = |condition: fn(&Rule) -> bool| policy.rules.iter().any(condition);
-        assert!(shown(|rule| !rule.exes.is_empty()) && shown(|rule| !rule.calls.is_empty()) && shown(|rule| !rule.uids.is_empty()));
+        assert!(
+            shown(|rule| !rule.exes.is_empty()) && shown(|rule| !rule.calls.is_empty()) && shown(|rule| !rule.uids.is_empty())
+        );
         assert!(shown(|rule| !rule.keys.is_empty()) && shown(|rule| rule.size.is_some()) && shown(|rule| rule.mode.is_some()));
         assert!(shown(|rule| !rule.commands.is_empty()) && shown(|rule| rule.action == Action::Allow));
         assert!(shown(|rule| rule.action == Action::Log) && shown(|rule| matches!(rule.action, Action::Mask(_))));

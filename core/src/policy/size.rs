@@ -71,7 +71,9 @@ mod tests {
 
     #[test]
     fn suffixes_are_powers_of_1024() {
-        for (text, bytes) in [("0", 0), ("4096", 4096), ("1K", 1024), ("1KiB", 1024), ("3M", 3 << 20), ("2GiB", 2 << 30), ("1T", 1 << 40)] {
+        for (text, bytes) in
+            [("0", 0), ("4096", 4096), ("1K", 1024), ("1KiB", 1024), ("3M", 3 << 20), ("2GiB", 2 << 30), ("1T", 1 << 40)]
+        {
             assert_eq!(parse(text), Ok(bytes), "{text}");
         }
     }

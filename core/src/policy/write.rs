@@ -114,7 +114,17 @@ mod tests {
         let keys = vec(range(u32::MAX.into()).prop_map(|r| *r.start() as u32..=*r.end() as u32), 0..3);
         let calls = vec(proptest::sample::select(CallKind::ALL.to_vec()), 0..3);
         let commands = vec(proptest::sample::select(vec![libc::IPC_RMID, libc::IPC_SET, 15]), 0..3);
-        (".{0,8}", calls, keys, of(0_u16..0o1000), of(range(u64::MAX)), vec(any::<u32>(), 0..3), vec(".{0,8}", 0..3), commands, action)
+        (
+            ".{0,8}",
+            calls,
+            keys,
+            of(0_u16..0o1000),
+            of(range(u64::MAX)),
+            vec(any::<u32>(), 0..3),
+            vec(".{0,8}", 0..3),
+            commands,
+            action,
+        )
             .prop_map(|(name, calls, keys, mode, size, uids, exes, commands, action)| Rule {
                 name,
                 calls,

@@ -107,14 +107,20 @@ mod tests {
         let get = Call::Shmget { key: 0x5e00_0001, size: 4096, flags: libc::IPC_CREAT | 0o600 };
         assert_eq!(event(get, Ok(32769)).to_string(), "1234 shmget(key=0x5e000001, size=4096, IPC_CREAT|0600) = 32769 <2.1us>");
         let at = Call::Shmat { shmid: 3, addr: 0, flags: libc::SHM_RDONLY };
-        assert_eq!(event(at, Ok(0x7f00_0000_0000)).to_string(), "1234 shmat(shmid=3, addr=NULL, SHM_RDONLY) = 0x7f0000000000 <2.1us>");
+        assert_eq!(
+            event(at, Ok(0x7f00_0000_0000)).to_string(),
+            "1234 shmat(shmid=3, addr=NULL, SHM_RDONLY) = 0x7f0000000000 <2.1us>"
+        );
         assert_eq!(
             event(Call::Shmdt { addr: 0x1000 }, Err(Errno::EINVAL)).to_string(),
             "1234 shmdt(addr=0x1000) = -1 EINVAL (Invalid argument) <2.1us>"
         );
         let set = PermSet { uid: u32::MAX, gid: 0, mode: 0o640 };
         let ctl = Call::Shmctl { shmid: 3, cmd: libc::IPC_SET, buf: 0x2000, set: Some(set) };
-        assert_eq!(event(ctl, Ok(0)).to_string(), "1234 shmctl(shmid=3, IPC_SET, buf=0x2000, {uid=-1, gid=0, mode=0640}) = 0 <2.1us>");
+        assert_eq!(
+            event(ctl, Ok(0)).to_string(),
+            "1234 shmctl(shmid=3, IPC_SET, buf=0x2000, {uid=-1, gid=0, mode=0640}) = 0 <2.1us>"
+        );
         let ftok = Call::Ftok { path: b"/a\n\xff", proj: 83 };
         assert_eq!(event(ftok, Ok(0x0301_0203)).to_string(), "1234 ftok(path=\"/a\\012\\377\", proj=83) = 0x03010203 <2.1us>");
     }

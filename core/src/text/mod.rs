@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn a_line_that_is_too_long_is_cut_and_still_ends() {
         let mut line = Line::<8>::new();
-        write!(line, "{}", "0123456789").unwrap();
+        line.write_str("0123456789").unwrap();
         line.end();
         assert_eq!(line.as_bytes(), b"0123456\n");
     }

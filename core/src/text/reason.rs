@@ -30,7 +30,9 @@ impl fmt::Display for ReasonText<'_> {
             Reason::SessionSegments => count(f, "session segments"),
             Reason::ProcessAttaches => count(f, "process attaches"),
             Reason::SessionAttaches => count(f, "session attaches"),
-            Reason::WorldAccess => write!(f, "world access: mode {asked:04o} gives others access, forbidden by forbid-world-access"),
+            Reason::WorldAccess => {
+                write!(f, "world access: mode {asked:04o} gives others access, forbidden by forbid-world-access")
+            }
             Reason::Rule(index) => match self.rule {
                 Some(name) => write!(f, "rule \"{name}\""),
                 None => write!(f, "rule {}", u32::from(index) + 1),

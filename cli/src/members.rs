@@ -1,0 +1,106 @@
+//! Who is in a session: a run, which holds a lock on the journal while it lasts; processes that made calls, which the ledger knows;
+//! and processes that have not made any yet, but have the session in their environment.
+//!
+//! Not seen: a process without a call that has cleared its environment, and one that another user's process has become.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, TryLockError};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use shmgate_core::session::Session;
+
+/// How long, and how often, a process is looked at that seems to be at an exec.
+const EXEC: (u32, Duration) = (20, Duration::from_millis(1));
+
+/// Says to others that a run is there. `None` on a file system without locks.
+pub fn lease(session: &Session) -> Option<File> {
+    let journal = File::open(session.dir().join("journal")).ok()?;
+    journal.lock_shared().ok().map(|()| journal)
+}
+
+/// True if a run lasts in this session, or a process of it lives.
+pub fn is_in_use(session: &Session) -> bool {
+    is_leased(session) || session.ledger().is_ok_and(|ledger| ledger.has_processes()) || is_in_an_environment(session.dir())
+}
+
+fn is_leased(session: &Session) -> bool {
+    let journal = File::open(session.dir().join("journal"));
+    journal.is_ok_and(|journal| matches!(journal.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+/// What a process's environment says of the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Membership {
+    Member,
+    Stranger,
+    /// The environment is empty, as it is for a moment in an exec.
+    Unknown,
+}
+
+fn is_in_an_environment(session: &Path) -> bool {
+    let Some(wanted) = identity(session) else { return false };
+    let me = std::process::id().to_string();
+    let Ok(entries) = fs::read_dir("/proc") else { return false };
+    let is_other_process = |name: &OsStr| name.as_bytes()[0].is_ascii_digit() && *name != *me;
+    let mut processes: Vec<PathBuf> =
+        entries.flatten().filter(|entry| is_other_process(&entry.file_name())).map(|entry| entry.path()).collect();
+    for _ in 0..EXEC.0 {
+        let mut unknown = Vec::new();
+        for process in processes {
+            match membership(&process, wanted) {
+                Membership::Member => return true,
+                Membership::Stranger => {}
+                Membership::Unknown => unknown.push(process),
+            }
+        }
+        if unknown.is_empty() {
+            return false;
+        }
+        processes = unknown;
+        sleep(EXEC.1);
+    }
+    false
+}
+
+fn membership(process: &Path, wanted: (u64, u64)) -> Membership {
+    let Ok(environment) = fs::read(process.join("environ")) else { return Membership::Stranger };
+    if environment.is_empty() && fs::read_link(process.join("exe")).is_ok() {
+        return Membership::Unknown;
+    }
+    let named = environment.split(|&byte| byte == 0).find_map(|variable| variable.strip_prefix(b"SHMGATE_SESSION="));
+    match named {
+        Some(named) if identity(Path::new(OsStr::from_bytes(named))) == Some(wanted) => Membership::Member,
+        _ => Membership::Stranger,
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_process_with_the_session_in_its_environment_is_a_member() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("s");
+        let session = Session::create_or_join(&dir, None).unwrap();
+        assert!(!is_in_use(&session));
+        let mut cat = Command::new("cat").env("SHMGATE_SESSION", &dir).stdin(Stdio::piped()).spawn().unwrap();
+        assert!(is_in_use(&session));
+        drop(cat.stdin.take());
+        cat.wait().unwrap();
+        assert!(!is_in_use(&session));
+        let lease = lease(&session);
+        assert!(is_in_use(&session));
+        drop(lease);
+        assert!(!is_in_use(&session));
+    }
+}

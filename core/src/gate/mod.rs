@@ -1,0 +1,257 @@
+//! A call's one way: policy → ledger → backend → journal and log.
+//!
+//! A gate is made once a process and never changes, but for its log. It takes no lock and, but for a rule that asks for the
+//! executable, allocates nothing: any thread, forked child or signal handler may come through at any moment.
+
+mod decide;
+mod record;
+
+use core::cell::Cell;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::ffi::{CString, OsStr};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use once_cell::race::OnceBox;
+
+use crate::backend::{self, Backend};
+use crate::call::{Denial, Reason};
+use crate::config::Config;
+use crate::errno::Errno;
+use crate::identity::Identity;
+use crate::journal::Journal;
+use crate::ledger::{self, Ledger};
+use crate::log::{Format, Log, Target};
+use crate::policy::Policy;
+use crate::session::Session;
+
+/// The gate of a process.
+#[derive(Debug)]
+pub struct Gate<B> {
+    /// False if calls may go straight to the backend.
+    on: AtomicBool,
+    backend: B,
+    identity: Identity,
+    policy: Policy,
+    minds_creation: bool,
+    ledger: Option<Ledger>,
+    journal: Option<Journal>,
+    log: Log,
+    format: Format,
+    /// Set up wrongly: every call is refused.
+    refuses: bool,
+    keep_deepbind: bool,
+    exe: OnceBox<Vec<u8>>,
+}
+
+/// What a process or a session did and has in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub calls: u64,
+    pub denials: u64,
+    /// Zeros where neither a session nor quotas keep books.
+    pub in_use: ledger::Counters,
+}
+
+thread_local! {
+    // No destructor, no allocation: see `identity`.
+    static LAST_DENIAL: Cell<Option<Denial>> = const { Cell::new(None) };
+}
+
+impl<B: Backend> Gate<B> {
+    /// Makes the gate that the environment asks for. A fault is said once on standard error; where it leaves limits unknown, the
+    /// gate refuses every call.
+    pub fn from_environment(backend: B) -> Gate<B> {
+        let (config, fault) = match Config::from_environment() {
+            Ok(config) => (config, None),
+            Err(fault) => (Config::default(), Some(fault)),
+        };
+        let Config { log, format, policy, session, keep_deepbind } = config;
+        let mut gate = Gate::bare(backend);
+        gate.log.set(log);
+        gate.format = format;
+        gate.keep_deepbind = keep_deepbind;
+        if let Some(fault) = fault {
+            gate.refuse_all(&fault);
+        }
+        let limited = policy.is_some();
+        match session.map(|dir| Session::open(Path::new(OsStr::from_bytes(dir.as_bytes()))).and_then(|s| s.parts())) {
+            Some(Ok(parts)) => {
+                gate.journal = Some(parts.journal);
+                gate.ledger = Some(parts.ledger);
+                match (parts.policy, policy) {
+                    (Some(resolved), _) => gate.set_policy(resolved),
+                    (None, Some(file)) => gate.load_policy(&file),
+                    (None, None) => {}
+                }
+            }
+            // Limits are set, and without the session nobody can tell whether they hold.
+            Some(Err(fault)) if limited => gate.refuse_all(&fault.to_string()),
+            Some(Err(fault)) => {
+                gate.log.say(format!("{fault}; calls are not recorded").as_bytes());
+            }
+            None => {
+                if let Some(file) = policy {
+                    gate.load_policy(&file);
+                }
+            }
+        }
+        if gate.ledger.is_none() && gate.policy.has_quota() {
+            match Ledger::unshared() {
+                Ok(ledger) => gate.ledger = Some(ledger),
+                Err(errno) => gate.refuse_all(&format!("no memory for the quotas' books: {}", errno.text())),
+            }
+        }
+        gate.settle_on();
+        gate
+    }
+
+    /// A gate that refuses every call: the one to take where making another failed.
+    pub fn refusing(backend: B) -> Gate<B> {
+        let mut gate = Gate::bare(backend);
+        gate.refuse_all("internal error at the start, please report it");
+        gate.settle_on();
+        gate
+    }
+
+    fn bare(backend: B) -> Gate<B> {
+        Gate {
+            on: AtomicBool::new(false),
+            backend,
+            identity: Identity::new(),
+            policy: Policy::default(),
+            minds_creation: false,
+            ledger: None,
+            journal: None,
+            log: Log::new(),
+            format: Format::Text,
+            refuses: false,
+            keep_deepbind: false,
+            exe: OnceBox::new(),
+        }
+    }
+
+    fn load_policy(&mut self, file: &CString) {
+        let path = Path::new(OsStr::from_bytes(file.as_bytes()));
+        match fs::read_to_string(path).map_err(|error| format!("{}: {}", path.display(), describe(&error))) {
+            Err(fault) => self.refuse_all(&format!("policy {fault}")),
+            Ok(text) => match Policy::parse(&text) {
+                Err(error) => self.refuse_all(&format!("policy {}:{error}", path.display())),
+                Ok(policy) => self.set_policy(policy),
+            },
+        }
+    }
+
+    fn set_policy(&mut self, policy: Policy) {
+        self.minds_creation = policy.minds_creation();
+        self.policy = policy;
+    }
+
+    fn refuse_all(&mut self, fault: &str) {
+        self.refuses = true;
+        self.log.say(format!("{fault}; shared memory calls are refused").as_bytes());
+    }
+
+    /// False if calls may go straight to the backend: nothing is set.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.on.load(Relaxed)
+    }
+
+    /// Sends the log to `target` from now on, or nowhere.
+    pub fn set_log(&self, target: Option<Target>) {
+        self.log.set(target);
+        self.settle_on();
+    }
+
+    fn settle_on(&self) {
+        let limits = self.refuses || self.ledger.is_some() || !self.policy.is_empty();
+        self.on.store(limits || self.journal.is_some() || self.log.is_on(), Relaxed);
+    }
+
+    /// True if `RTLD_DEEPBIND` is to be taken out of dlopen's flags.
+    pub fn drops_deepbind(&self) -> bool {
+        self.is_on() && !self.keep_deepbind
+    }
+
+    /// What serves the calls.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// Counts a call that went straight to the backend.
+    #[inline]
+    pub fn count_passed(&self) {
+        self.identity.me().count_call();
+    }
+
+    /// The log, to turn it on and off.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The name of the backend.
+    pub fn backend_name(&self) -> &'static str {
+        backend::NAMES[usize::from(self.backend.number())]
+    }
+
+    /// What the calling process did and has in use.
+    pub fn process_counters(&self) -> Counters {
+        let (calls, denials) = self.identity.counts();
+        let in_use = self.ledger.as_ref().map(|ledger| ledger.process_counters(&self.identity, &self.backend));
+        Counters { calls, denials, in_use: in_use.unwrap_or_default() }
+    }
+
+    /// What the session did and has in use; `None` outside of a session. Reads the journal: 20 ms for a million calls.
+    pub fn session_counters(&self) -> Option<Counters> {
+        let (calls, denials) = self.journal.as_ref()?.count();
+        let in_use = self.ledger.as_ref()?.session_counters(&self.backend);
+        Some(Counters { calls, denials, in_use })
+    }
+
+    /// The calling thread's last denial, and the name of the rule it speaks of.
+    pub fn last_denial(&self) -> Option<(Denial, Option<&str>)> {
+        let denial = LAST_DENIAL.get()?;
+        let rule = if let Reason::Rule(rule) = denial.reason { self.policy.rule_name(rule) } else { None };
+        Some((denial, rule))
+    }
+
+    /// The effective uid of the calling process is about to change.
+    pub fn uid_changes(&self) {
+        if let Some(journal) = &self.journal {
+            journal.keep_open();
+        }
+    }
+
+    /// The effective uid of the calling process may have changed.
+    pub fn uid_changed(&self) {
+        self.identity.forget_uid();
+    }
+
+    /// A program begins in the calling process.
+    pub fn started(&self) {
+        if let Some(ledger) = &self.ledger {
+            ledger.image_started(&self.identity);
+        }
+    }
+
+    /// A fork made the calling process.
+    pub fn forked(&self) {
+        self.identity.forget();
+        if let Some(ledger) = &self.ledger {
+            ledger.forked(&self.identity);
+        }
+    }
+
+    /// The calling process ends.
+    pub fn leave(&self) {
+        if let Some(ledger) = &self.ledger {
+            ledger.leave(&self.identity);
+        }
+    }
+}
+
+fn describe(error: &std::io::Error) -> &'static str {
+    error.raw_os_error().map_or("not readable as text", |errno| Errno(errno).text())
+}

@@ -1,0 +1,98 @@
+//! Recording: journal, log, counts.
+
+use super::{Gate, LAST_DENIAL};
+use crate::backend::{self, Backend};
+use crate::call::{Call, Outcome, Reason, Verdict};
+use crate::clock;
+use crate::journal::Journal;
+use crate::journal::record::{self, Owner, Record};
+use crate::log::Format;
+use crate::policy::rule::Caller;
+use crate::text::json::Json;
+use crate::text::{Event, Line};
+
+impl<B: Backend> Gate<B> {
+    /// Runs `work`, which gives a call and its outcome, and records them.
+    #[inline]
+    pub(super) fn recorded<'a>(&self, work: impl FnOnce() -> (Call<'a>, Outcome)) -> Outcome {
+        let start = self.now();
+        let (call, outcome) = work();
+        let duration = self.now().saturating_sub(start);
+        let me = self.identity.me();
+        me.count_call();
+        if let Verdict::Denied(denial) | Verdict::WouldDeny(denial) = outcome.verdict {
+            LAST_DENIAL.set(Some(denial));
+            if matches!(outcome.verdict, Verdict::Denied(_)) {
+                me.count_denial();
+            }
+        }
+        let backend = self.backend.number();
+        let owner = Owner { pid: self.identity.pid(), tid: me.tid(), uid: self.identity.uid() };
+        let Owner { pid, tid, uid } = owner;
+        let full = || Record { ticks: start, duration, pid, tid, uid, call, backend, outcome };
+        if let Some(journal) = &self.journal {
+            let compact = record::compact(start, duration, backend, &call, &outcome);
+            journal.append((&self.identity, me, owner), compact, full);
+        }
+        if self.log.is_on() {
+            self.write_line(&full());
+        }
+        outcome
+    }
+
+    #[inline]
+    fn now(&self) -> u64 {
+        self.journal.as_ref().map_or_else(clock::monotonic_ns, Journal::now)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn write_line(&self, record: &Record<'_>) {
+        use core::fmt::Write;
+        let (time_ns, duration_ns) = match &self.journal {
+            Some(journal) => {
+                let scale = &journal.header().scale;
+                (scale.realtime_ns(record.ticks), scale.duration_ns(record.duration))
+            }
+            None => {
+                let ago = clock::monotonic_ns().saturating_sub(record.ticks);
+                (clock::realtime_ns().saturating_sub(ago), record.duration)
+            }
+        };
+        let rule = match record.outcome.verdict {
+            Verdict::Denied(denial) | Verdict::WouldDeny(denial) => match denial.reason {
+                Reason::Rule(rule) => Some(rule),
+                _ => None,
+            },
+            Verdict::Masked { rule } | Verdict::Logged { rule } => Some(rule),
+            Verdict::Allowed => None,
+        };
+        let event = Event {
+            time_ns,
+            duration_ns,
+            pid: record.pid,
+            tid: record.tid,
+            uid: record.uid,
+            exe: if self.format == Format::Json { self.exe() } else { None },
+            call: record.call,
+            backend: backend::NAMES[usize::from(record.backend)],
+            outcome: record.outcome,
+            rule: rule.and_then(|rule| self.policy.rule_name(rule)),
+        };
+        let mut line = Line::<1024>::new();
+        let _ = match self.format {
+            Format::Text => write!(line, "{event}"),
+            Format::Json => write!(line, "{}", Json(event)),
+        };
+        if line.is_full() {
+            // Only long paths come here, and functions that take paths are not for signal handlers: it may allocate.
+            let long = match self.format {
+                Format::Text => format!("{event}\n"),
+                Format::Json => format!("{}\n", Json(event)),
+            };
+            return self.log.write(long.as_bytes());
+        }
+        line.end();
+        self.log.write(line.as_bytes());
+    }
+}
