@@ -119,7 +119,7 @@ pub struct RunOptions {
     pub namespace: Option<OsString>,
     /// Write a line for each call to FILE; - is standard error
     #[arg(long, value_name = "FILE|-")]
-    pub log: Option<OsString>,
+    pub log: Option<PathBuf>,
     /// Write the log as JSON lines; alone, to standard error
     #[arg(long)]
     pub json: bool,

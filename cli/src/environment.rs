@@ -23,18 +23,14 @@ pub struct Log {
 }
 
 impl Log {
-    /// Reads the options, and opens a file once to see whether it can be written.
+    /// Reads the options and what is inherited, and opens a file once to see whether it can be written.
     pub fn of(options: &RunOptions) -> Result<Log, Failure> {
-        let given = env::var_os("SHMGATE_LOG").is_some_and(|value| !value.is_empty() && value != "off");
-        let asked = match &options.log {
-            None if options.json && !given => Some(OsString::from("-")),
-            other => other.clone(),
-        };
-        let format = if options.json { Some("json") } else { asked.as_ref().map(|_| "text") };
-        let Some(asked) = asked else {
-            return Ok(Log { target: None, format });
-        };
-        // An argument has no NUL byte in it.
+        let given = options.log.clone().map(OsString::from);
+        let format = if options.json { Some("json") } else { given.as_ref().map(|_| "text") };
+        let inherited = || env::var_os("SHMGATE_LOG").filter(|value| !value.is_empty() && value != "off");
+        let alone = || options.json.then(|| OsString::from("-"));
+        let Some(asked) = given.or_else(inherited).or_else(alone) else { return Ok(Log { target: None, format }) };
+        // Neither an argument nor a variable has a NUL byte in it.
         let target = match log_target(CString::new(asked.as_bytes()).unwrap_or_default()) {
             None => OsString::from("off"),
             Some(Target::Stderr) => OsString::from("stderr"),

@@ -62,7 +62,7 @@ impl fmt::Display for Ungated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hint = match self.reason {
             Reason::Static => "link it dynamically",
-            Reason::Rights(_) => "run shmgate as the user whose rights it gets",
+            Reason::Rights(_) => "run shmgate with the rights that it gets",
             Reason::Machine | Reason::Loader(_) => "use a build of shmgate for it",
             Reason::Unreadable(_) => "make it readable",
             Reason::ClearsEnvironment => "name the program itself",

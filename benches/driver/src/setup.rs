@@ -136,7 +136,7 @@ impl Stage<'_> {
         let mut start = Command::new("sh");
         start
             .arg("-c")
-            .arg("taskset -cp 0-1023 $$ >/dev/null 2>&1; chrt -o -p 0 $$; ulimit -l unlimited; exec bpftrace -B line -o \"$1\" \"$2\"");
+            .arg("taskset -cp 0-1023 $$ >/dev/null 2>&1; chrt -o -p 0 $$; ulimit -l unlimited; BPFTRACE_PERF_RB_PAGES=8192 exec bpftrace -B line -o \"$1\" \"$2\"");
         start.arg("sh").arg(self.audit_log()).arg(&self.paths.audit);
         let child = start.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn();
         let mut child = child.map_err(|error| format!("sh: {error}"))?;
