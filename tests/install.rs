@@ -34,7 +34,8 @@ impl Installed {
         let flags = |field: &str| {
             let line = pc.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_else(|| panic!("{field} in {pc}"));
             let prefix = self.prefix.display().to_string();
-            let line = line.replace("${libdir}", &format!("{prefix}/lib")).replace("${includedir}", &format!("{prefix}/include"));
+            let line =
+                line.replace("${libdir}", &format!("{prefix}/lib")).replace("${includedir}", &format!("{prefix}/include"));
             line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
         };
         let program = self.prefix.join(source.file_stem().unwrap());

@@ -1,19 +1,15 @@
-//! `shmgate run`: exit statuses, options, policy, sessions, what it says afterwards.
+//! `shmgate run`: exit statuses, options, policy, what it says afterwards.
 
 mod common;
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::ExitCode;
-use std::time::Instant;
 
-use common::{place, refused, run, shmgate, until_ended, write};
-use shmgate_testkit::run::TIMEOUT;
-use shmgate_testkit::{Agent, Namespace, Status, command, root_trials, run_trials, trials};
+use common::{place, refused, run, shmgate, write};
+use shmgate_testkit::{Status, run_trials, trials};
 
 fn main() -> ExitCode {
-    let mut all = trials![
+    run_trials(trials![
         the_status_is_the_commands,
         what_is_no_command,
         bad_usage_is_one_line,
@@ -26,8 +22,7 @@ fn main() -> ExitCode {
         a_dry_run_denies_nothing_and_says_so,
         nothing_inherited_stands_against_the_session,
         completions_man_pages_and_version,
-    ];
-    run_trials(all)
+    ])
 }
 
 fn the_status_is_the_commands() {

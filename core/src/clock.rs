@@ -66,6 +66,15 @@ pub fn monotonic_ns() -> u64 {
     clock_ns(libc::CLOCK_MONOTONIC)
 }
 
+/// A number that tells this boot of the machine from others, 0 if that can't be known.
+pub fn this_boot() -> u64 {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.bytes()
+        .filter(u8::is_ascii_hexdigit)
+        .take(16)
+        .fold(0, |sum, digit| (sum << 4) | u64::from((digit as char).to_digit(16).unwrap_or(0)))
+}
+
 /// How ticks become time. Lives in a journal's header, so that any process can read it and the session's maker can refine it.
 #[derive(Debug, Default)]
 #[repr(C)]

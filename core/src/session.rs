@@ -3,6 +3,7 @@
 //! It belongs to one user, and nobody else can look into it: a directory that is another user's, open to others, or a symbolic
 //! link that somebody put into the way, is refused.
 
+use core::sync::atomic::Ordering::Relaxed;
 use std::ffi::{CString, OsStr};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -14,7 +15,7 @@ use crate::errno::Errno;
 use crate::journal::{Journal, OpenError, Reader};
 use crate::ledger::Ledger;
 use crate::policy::Policy;
-use crate::sys;
+use crate::{clock, sys};
 
 /// Why a session can't be used: one line, with what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +68,7 @@ impl Session {
             return fault(format!("belongs to user {}, not to you; use a directory of your own", meta.uid()));
         }
         if meta.mode() & 0o077 != 0 {
-            return fault(format!("is open to others (mode {:04o}); chmod 700 it, or use another", meta.mode() & 0o777));
+            return fault(format!("is open to others (mode {:04o}); use a directory of mode 0700", meta.mode() & 0o777));
         }
         Ok(Session { dir: dir.to_owned() })
     }
@@ -88,7 +89,10 @@ impl Session {
         let lock = fs::File::open(dir).map_err(|error| fault(describe(&error)))?;
         lock.lock().map_err(|error| fault(describe(&error)))?;
         if session.file("journal").exists() {
-            session.parts()?;
+            let boot = session.parts()?.journal.header().boot.load(Relaxed);
+            if boot != 0 && boot != clock::this_boot() {
+                return Err(fault("was made before the machine's last boot, its clock does not go on; use a new directory"));
+            }
             let theirs = session.policy()?.unwrap_or_default();
             match policy {
                 Some(ours) if *ours != theirs => {
@@ -268,6 +272,16 @@ mod tests {
         fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o700)).unwrap();
         assert!(error(Session::create_or_join(temp.path(), None)).contains("not empty"));
         assert!(temp.path().join("thesis.txt").exists());
+    }
+
+    #[test]
+    fn a_session_of_an_earlier_boot_is_not_joined() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("s");
+        let session = Session::create_or_join(&dir, None).unwrap();
+        session.parts().unwrap().journal.header().boot.fetch_xor(1, Relaxed);
+        assert!(error(Session::create_or_join(&dir, None)).contains("last boot"));
+        assert!(session.reader().is_ok());
     }
 
     #[test]

@@ -65,10 +65,10 @@ fn run(paths: &Paths) -> Result<(), Fault> {
     let costs = calls::measure(paths)?;
     println!("A call's cost: times plain, and nanoseconds more (medians of pairs of runs)\n\n{}", costs.table());
     for note in costs.notes() {
-        println!("{note}");
+        println!("{note}\n");
     }
     let start = startup::measure(paths)?;
-    println!("\nThe start of /bin/true (medians)\n\n{}", start.table());
+    println!("The start of /bin/true (medians)\n\n{}", start.table());
     let syscalls = syscalls::measure(paths)?;
     println!("System calls of 10000 more calls of shmget, by strace\n\n{}", syscalls.table());
     println!("Bounds\n\n{}", bounds(paths, &costs, &start, &syscalls)?);

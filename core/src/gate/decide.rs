@@ -1,5 +1,7 @@
 //! Deciding: the rules, then the quotas, then the call itself.
 
+use core::sync::atomic::Ordering::Relaxed;
+
 use super::Gate;
 use crate::backend::Backend;
 use crate::call::{Call, Denial, Outcome, PermSet, Reason, Verdict};
@@ -52,13 +54,18 @@ impl<B: Backend> Gate<B> {
         self.recorded(|| (*call, Outcome::denied(Denial::plain(Reason::Internal, Errno::EPERM))))
     }
 
-    /// The refusal that a wrong set-up means.
+    /// The refusal that a wrong set-up means, and a word about it.
     fn refusal(&self, call: &Call<'_>) -> Option<Denial> {
         #[cfg(feature = "test-panic")]
         if sys::environment(c"SHMGATE_TEST_PANIC").is_some_and(|name| name.to_bytes() == call.kind().name().as_bytes()) {
             panic!("asked for by SHMGATE_TEST_PANIC");
         }
         let _ = call;
+        if let Some(fault) = &self.fault
+            && !self.fault_said.swap(true, Relaxed)
+        {
+            self.log.say(fault.as_bytes());
+        }
         self.refuses.then(|| Denial::plain(Reason::Config, Errno::EPERM))
     }
 

@@ -41,6 +41,9 @@ pub struct Gate<B> {
     format: Format,
     /// Set up wrongly: every call is refused.
     refuses: bool,
+    /// What is wrong with the set-up: said at the first call, since most programs of a session make none.
+    fault: Option<String>,
+    fault_said: AtomicBool,
     keep_deepbind: bool,
     exe: OnceBox<Vec<u8>>,
 }
@@ -60,7 +63,7 @@ thread_local! {
 }
 
 impl<B: Backend> Gate<B> {
-    /// Makes the gate that the environment asks for. A fault is said once on standard error; where it leaves limits unknown, the
+    /// Makes the gate that the environment asks for. A fault is said once on standard error, at the first call; where it leaves limits unknown, the
     /// gate refuses every call.
     pub fn from_environment(backend: B) -> Gate<B> {
         let (config, fault) = match Config::from_environment() {
@@ -89,7 +92,7 @@ impl<B: Backend> Gate<B> {
             // Limits are set, and without the session nobody can tell whether they hold.
             Some(Err(fault)) if limited => gate.refuse_all(&fault.to_string()),
             Some(Err(fault)) => {
-                gate.log.say(format!("{fault}; calls are not recorded").as_bytes());
+                gate.fault = Some(format!("{fault}; calls are not recorded"));
             }
             None => {
                 if let Some(file) = policy {
@@ -127,6 +130,8 @@ impl<B: Backend> Gate<B> {
             log: Log::new(),
             format: Format::Text,
             refuses: false,
+            fault: None,
+            fault_said: AtomicBool::new(false),
             keep_deepbind: false,
             exe: OnceBox::new(),
         }
@@ -150,7 +155,7 @@ impl<B: Backend> Gate<B> {
 
     fn refuse_all(&mut self, fault: &str) {
         self.refuses = true;
-        self.log.say(format!("{fault}; shared memory calls are refused").as_bytes());
+        self.fault = Some(format!("{fault}; shared memory calls are refused"));
     }
 
     /// False if calls may go straight to the backend: nothing is set.
@@ -166,7 +171,7 @@ impl<B: Backend> Gate<B> {
     }
 
     fn settle_on(&self) {
-        let limits = self.refuses || self.ledger.is_some() || !self.policy.is_empty();
+        let limits = self.fault.is_some() || self.ledger.is_some() || !self.policy.is_empty();
         self.on.store(limits || self.journal.is_some() || self.log.is_on(), Relaxed);
     }
 

@@ -12,7 +12,7 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-use crate::clock::{Scale, Source};
+use crate::clock::{self, Scale, Source};
 
 /// "SHMGATEJ" as a little-endian number.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"SHMGATEJ");
@@ -43,6 +43,8 @@ pub struct Header {
     pub lost: AtomicU64,
     /// The errno of the first of them.
     pub lost_errno: AtomicU64,
+    /// Of the boot in which its ticks count, 0 if not known.
+    pub boot: AtomicU64,
     /// On a cache line of its own: every thread adds to it.
     pub next: Line,
 }
@@ -56,6 +58,7 @@ impl Header {
     /// Makes a zeroed page a header. The magic is what makes a file a journal: it comes last.
     pub fn start(&self, source: Source) {
         self.scale.start(source);
+        self.boot.store(clock::this_boot(), Relaxed);
         self.version.store(VERSION, Relaxed);
         self.magic.store(MAGIC, Release);
     }

@@ -50,16 +50,21 @@ pub fn parse(text: &str) -> Result<u64, SizeError> {
     number.checked_mul(1 << shift).ok_or(SizeError::TooLarge)
 }
 
-/// Bytes for people: exact, in the largest unit that keeps one digit behind the point honest.
+/// Bytes for people: exact as long as that is short (`2052 KiB`), rounded to a tenth of a unit else.
 pub struct Size(pub u64);
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [("EiB", 60), ("PiB", 50), ("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
-        match units.iter().find(|(_, shift)| self.0 >> shift > 0) {
-            Some((unit, shift)) if self.0 & ((1 << shift) - 1) == 0 => write!(f, "{} {unit}", self.0 >> shift),
-            Some((unit, shift)) => write!(f, "{:.1} {unit}", self.0 as f64 / (1_u64 << shift) as f64),
-            None => write!(f, "{} bytes", self.0),
+        let units = [("EiB", 60), ("PiB", 50), ("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10), ("bytes", 0)];
+        if self.0 == 0 {
+            return f.write_str("0 bytes");
+        }
+        let exact = units.iter().find(|(_, shift)| self.0 & ((1 << shift) - 1) == 0);
+        let largest = units.iter().find(|(_, shift)| self.0 >> shift > 0);
+        match (exact, largest) {
+            (Some((unit, shift)), _) if self.0 >> shift < 100_000 => write!(f, "{} {unit}", self.0 >> shift),
+            (_, Some((unit, shift))) => write!(f, "{:.1} {unit}", self.0 as f64 / (1_u64 << shift) as f64),
+            (_, None) => Ok(()),
         }
     }
 }
@@ -85,6 +90,21 @@ mod tests {
         }
         assert_eq!(parse("18446744073709551616"), Err(SizeError::TooLarge));
         assert_eq!(parse("16777216T"), Err(SizeError::TooLarge));
+    }
+
+    #[test]
+    fn sizes_are_written_exactly_while_that_is_short() {
+        for (bytes, text) in [
+            (0, "0 bytes"),
+            (5000, "5000 bytes"),
+            (4096, "4 KiB"),
+            ((2 << 20) + 4096, "2052 KiB"),
+            (64 << 20, "64 MiB"),
+            ((5 << 30) + 1, "5.0 GiB"),
+            (u64::MAX, "16.0 EiB"),
+        ] {
+            assert_eq!(Size(bytes).to_string(), text);
+        }
     }
 
     proptest! {
