@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use shmgate_core::backend::kernel::Kernel;
-use shmgate_core::call::{Call, Outcome};
+use shmgate_core::call::Call;
 use shmgate_core::errno::{Errno, HostErrno};
 use shmgate_core::gate::Gate;
 
@@ -22,11 +22,11 @@ pub unsafe extern "C" fn gated(gate: &Gate<Kernel>, call: &Call<'_>) -> i64 {
 }
 
 /// Runs `make`, which passes `call` through the gate; returns what C gets, and sets errno if it fails.
-pub fn answer(gate: &Gate<Kernel>, call: &Call<'_>, make: impl FnOnce() -> Outcome) -> i64 {
+pub fn answer(gate: &Gate<Kernel>, call: &Call<'_>, make: impl FnOnce() -> Result<u64, Errno>) -> i64 {
     let mut errno = HostErrno::save();
     // The gate's shared state is made of atomics: a panic leaves nothing half done that a lock would guard.
-    let outcome = catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|_| failed(gate, call));
-    match outcome.result {
+    let result = catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|_| failed(gate, call));
+    match result {
         Ok(value) => value as i64,
         Err(code) => {
             errno.fail(code);
@@ -37,7 +37,7 @@ pub fn answer(gate: &Gate<Kernel>, call: &Call<'_>, make: impl FnOnce() -> Outco
 
 /// Refuses a call in which shmgate panicked: letting it through could break a limit.
 #[cold]
-fn failed(gate: &Gate<Kernel>, call: &Call<'_>) -> Outcome {
+fn failed(gate: &Gate<Kernel>, call: &Call<'_>) -> Result<u64, Errno> {
     static SAID: AtomicBool = AtomicBool::new(false);
     let recorded = catch_unwind(AssertUnwindSafe(|| {
         if !SAID.swap(true, Ordering::Relaxed) {
@@ -45,5 +45,5 @@ fn failed(gate: &Gate<Kernel>, call: &Call<'_>) -> Outcome {
         }
         gate.failed(call)
     }));
-    recorded.unwrap_or_else(|_| Outcome::of(Err(Errno::EPERM)))
+    recorded.unwrap_or(Err(Errno::EPERM))
 }

@@ -31,7 +31,7 @@ fn a_bad_session_is_refused() {
     let with = |dir: &str| shmgate(["run", "--session", dir, "--", "true"]).output();
     fs::create_dir(at("open")).unwrap();
     fs::set_permissions(at("open"), fs::Permissions::from_mode(0o755)).unwrap();
-    refused(&with(&at("open")), 2, &["open to others", "chmod 700"]);
+    refused(&with(&at("open")), 2, &["open to others", "0700"]);
     symlink(at("open"), at("link")).unwrap();
     refused(&with(&at("link")), 2, &["symbolic link"]);
     refused(&with(&at("no/parent")), 2, &["No such file"]);

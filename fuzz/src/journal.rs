@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use shmgate_core::journal::format::{HEADER_LEN, Header, Kind, SLOT_LEN, mark};
-use shmgate_core::journal::{Item, Journal, Reader, Timeline};
+use shmgate_core::journal::{Item, Journal, OpenError, Reader, Timeline};
 use shmgate_core::policy::Policy;
 use shmgate_core::text::json::Json;
 
@@ -83,12 +83,14 @@ fn file(data: &[u8]) -> Vec<u8> {
 pub fn run(data: &[u8]) {
     let (path, name) = place("journal");
     fs::write(&path, file(data)).expect("room for a file");
-    read(&name);
-    let _ = fs::remove_file(path);
+    let opened = Reader::open(&name);
+    // The reader has it open; a panic leaves no file behind.
+    fs::remove_file(path).expect("the file just made");
+    read(opened);
 }
 
-fn read(name: &CString) {
-    let mut reader = match Reader::open(name) {
+fn read(opened: Result<Reader, OpenError>) {
+    let mut reader = match opened {
         Ok(reader) => reader,
         Err(error) => {
             assert!(super::is_plain_line(&error.to_string()));

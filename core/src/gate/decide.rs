@@ -14,44 +14,117 @@ use crate::sys;
 const MOST_RETRIES: u32 = 1000;
 
 impl<B: Backend> Gate<B> {
-    /// Makes a shared memory call.
+    /// Makes a shared memory call; returns what the caller gets.
+    ///
+    /// # Errors
+    /// The call's own, or the refusal's.
     ///
     /// # Safety
     /// The call is the host's own, and the host answers for its addresses as it does when it calls libc.
-    pub unsafe fn call(&self, call: &Call<'_>) -> Outcome {
-        self.recorded(|| {
-            let outcome = match self.refusal(call) {
-                Some(denial) => Outcome::denied(denial),
-                // SAFETY: by the caller's promise.
-                None => unsafe { self.decide(call) },
-            };
-            (self.described(call), outcome)
-        })
+    #[inline]
+    pub unsafe fn call(&self, call: &Call<'_>) -> Result<u64, Errno> {
+        let start = self.now();
+        // SAFETY: by the caller's promise.
+        if let Some(result) = unsafe { self.plain(call) } {
+            self.record_plain(start, call, result);
+            return result;
+        }
+        let outcome = match self.refusal(call) {
+            Some(denial) => Outcome::denied(denial),
+            // SAFETY: by the caller's promise.
+            None => unsafe { self.decide(call) },
+        };
+        self.record(start, &self.described(call), outcome)
     }
 
-    /// Makes an ftok call. `real` makes it; `path` gives the path if it could be read.
+    /// Makes a call that nothing can stand against, as most are: there is no rule to ask, and it creates nothing. `None` for
+    /// others. It is [`Gate::decide`] without what costs, and must do what that does.
+    #[inline]
+    unsafe fn plain(&self, call: &Call<'_>) -> Option<Result<u64, Errno>> {
+        if cfg!(feature = "test-panic") || self.fault.is_some() || !self.policy.rules.is_empty() {
+            return None;
+        }
+        match *call {
+            Call::Shmget { key, size, flags } if !self.tells_creation(key, flags) => {
+                Some(self.backend.shmget(key, size, flags))
+            }
+            Call::Shmat { shmid, addr, flags } => {
+                let me = self.identity.me();
+                let attaching = match &self.ledger {
+                    Some(ledger) => Some((ledger, ledger.try_reserve_attach(&self.identity, me, &self.policy)?)),
+                    None => None,
+                };
+                // SAFETY: by the caller's promise.
+                let result = unsafe { self.backend.shmat(shmid, addr, flags) };
+                if let Some((ledger, attaching)) = attaching {
+                    ledger.settle(me, attaching, result.is_ok());
+                }
+                Some(result)
+            }
+            // SAFETY: by the caller's promise.
+            Call::Shmdt { addr } => Some(unsafe { self.detach(addr) }),
+            // SAFETY: by the caller's promise.
+            Call::Shmctl { shmid, cmd, buf, .. } if cmd != libc::IPC_SET => Some(unsafe { self.control(shmid, cmd, buf) }),
+            _ => None,
+        }
+    }
+
+    /// shmdt, noted by the ledger.
+    #[inline]
+    unsafe fn detach(&self, addr: u64) -> Result<u64, Errno> {
+        // SAFETY: by the caller's promise.
+        let result = unsafe { self.backend.shmdt(addr) };
+        if let (Ok(_), Some(ledger)) = (result, &self.ledger) {
+            ledger.detached(&self.identity);
+        }
+        result
+    }
+
+    /// shmctl, noted by the ledger.
+    #[inline]
+    unsafe fn control(&self, shmid: i32, cmd: i32, buf: u64) -> Result<u64, Errno> {
+        // SAFETY: by the caller's promise.
+        let result = unsafe { self.backend.shmctl(shmid, cmd, buf) };
+        if let (Ok(_), libc::IPC_RMID, Some(ledger)) = (result, cmd, &self.ledger) {
+            ledger.removed(shmid);
+        }
+        result
+    }
+
+    /// True if a shmget may make a segment, and policy or ledger want to know.
+    #[inline]
+    fn tells_creation(&self, key: i32, flags: i32) -> bool {
+        (key == libc::IPC_PRIVATE || flags & libc::IPC_CREAT != 0) && (self.minds_creation || self.ledger.is_some())
+    }
+
+    /// Makes an ftok call; returns the key. `real` makes it; `path` gives the path, if it could be read.
+    ///
+    /// # Errors
+    /// ftok's, or the refusal's.
     pub fn ftok<'a>(
         &self,
         proj: i32,
         real: impl FnOnce() -> Result<u64, Errno>,
         path: impl Fn(Option<Errno>) -> &'a [u8],
-    ) -> Outcome {
-        self.recorded(|| {
-            let call = Call::Ftok { path: b"", proj };
-            let outcome = match self.refusal(&call) {
-                Some(denial) => Outcome::denied(denial),
-                None => self.ruled(&call, false, |_, _| real()),
-            };
-            // A path that nothing has tried to read may be no path at all.
-            let tried = !matches!(outcome.verdict, Verdict::Denied(_));
-            let path = if tried { path(outcome.result.err()) } else { b"" };
-            (Call::Ftok { path, proj }, outcome)
-        })
+    ) -> Result<u64, Errno> {
+        let start = self.now();
+        let call = Call::Ftok { path: b"", proj };
+        let outcome = match self.refusal(&call) {
+            Some(denial) => Outcome::denied(denial),
+            None => self.ruled(&call, false, |_, _| real()),
+        };
+        // A path that nothing has tried to read may be no path at all.
+        let tried = !matches!(outcome.verdict, Verdict::Denied(_));
+        let path = if tried { path(outcome.result.err()) } else { b"" };
+        self.record(start, &Call::Ftok { path, proj }, outcome)
     }
 
     /// A call in which shmgate itself failed: it is refused, so that no limit is bypassed, and recorded as far as that goes.
-    pub fn failed(&self, call: &Call<'_>) -> Outcome {
-        self.recorded(|| (*call, Outcome::denied(Denial::plain(Reason::Internal, Errno::EPERM))))
+    ///
+    /// # Errors
+    /// EPERM, always.
+    pub fn failed(&self, call: &Call<'_>) -> Result<u64, Errno> {
+        self.record(self.now(), call, Outcome::denied(Denial::plain(Reason::Internal, Errno::EPERM)))
     }
 
     /// The refusal that a wrong set-up means, and a word about it.
@@ -80,7 +153,6 @@ impl<B: Backend> Gate<B> {
         }
     }
 
-    #[inline]
     unsafe fn decide(&self, call: &Call<'_>) -> Outcome {
         match *call {
             Call::Shmget { key, size, flags } => self.shmget(key, size, flags),
@@ -100,26 +172,16 @@ impl<B: Backend> Gate<B> {
                 }
                 result
             }),
-            Call::Shmdt { addr } => self.ruled(call, false, |_, _| {
-                // SAFETY: by the caller's promise.
-                let result = unsafe { self.backend.shmdt(addr) };
-                if let (Ok(_), Some(ledger)) = (result, &self.ledger) {
-                    ledger.detached(&self.identity);
-                }
-                result
-            }),
+            // SAFETY: by the caller's promise.
+            Call::Shmdt { addr } => self.ruled(call, false, |_, _| unsafe { self.detach(addr) }),
             Call::Shmctl { shmid, cmd: libc::IPC_SET, buf, .. } if self.minds_creation => {
                 // SAFETY: by the caller's promise.
                 unsafe { self.ipc_set(shmid, buf) }
             }
-            Call::Shmctl { shmid, cmd, buf, .. } => self.ruled(call, false, |_, _| {
+            Call::Shmctl { shmid, cmd, buf, .. } => {
                 // SAFETY: by the caller's promise.
-                let result = unsafe { self.backend.shmctl(shmid, cmd, buf) };
-                if let (Ok(_), libc::IPC_RMID, Some(ledger)) = (result, cmd, &self.ledger) {
-                    ledger.removed(shmid);
-                }
-                result
-            }),
+                self.ruled(call, false, |_, _| unsafe { self.control(shmid, cmd, buf) })
+            }
             Call::Ftok { .. } => Outcome::of(Err(Errno::ENOSYS)),
         }
     }
@@ -128,8 +190,7 @@ impl<B: Backend> Gate<B> {
     /// that there is an id, not whether it is new.
     fn shmget(&self, key: i32, size: u64, flags: i32) -> Outcome {
         let call = Call::Shmget { key, size, flags };
-        let may_create = key == libc::IPC_PRIVATE || flags & libc::IPC_CREAT != 0;
-        if !may_create || !(self.minds_creation || self.ledger.is_some()) {
+        if !self.tells_creation(key, flags) {
             return self.ruled(&call, false, |_, _| self.backend.shmget(key, size, flags));
         }
         let exclusive = key == libc::IPC_PRIVATE || flags & libc::IPC_EXCL != 0;
@@ -217,7 +278,6 @@ impl<B: Backend> Gate<B> {
     }
 
     /// Asks the rules, and makes the call if they let it through. `make` gets the mode bits to take away, and the verdict to add to.
-    #[inline]
     fn ruled(&self, call: &Call<'_>, creates: bool, make: impl FnOnce(u16, &mut Verdict) -> Result<u64, Errno>) -> Outcome {
         let mut verdict = Verdict::Allowed;
         let mut mask = 0;

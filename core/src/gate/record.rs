@@ -4,6 +4,7 @@ use super::{Gate, LAST_DENIAL};
 use crate::backend::{self, Backend};
 use crate::call::{Call, Outcome, Reason, Verdict};
 use crate::clock;
+use crate::errno::Errno;
 use crate::journal::Journal;
 use crate::journal::record::{self, Owner, Record};
 use crate::log::Format;
@@ -12,36 +13,47 @@ use crate::text::json::Json;
 use crate::text::{Event, Line};
 
 impl<B: Backend> Gate<B> {
-    /// Runs `work`, which gives a call and its outcome, and records them.
-    #[inline]
-    pub(super) fn recorded<'a>(&self, work: impl FnOnce() -> (Call<'a>, Outcome)) -> Outcome {
-        let start = self.now();
-        let (call, outcome) = work();
-        let duration = self.now().saturating_sub(start);
-        let me = self.identity.me();
-        me.count_call();
+    /// Records a call that began at `start`, and what came of it; returns what the caller gets.
+    pub(super) fn record(&self, start: u64, call: &Call<'_>, outcome: Outcome) -> Result<u64, Errno> {
         if let Verdict::Denied(denial) | Verdict::WouldDeny(denial) = outcome.verdict {
             LAST_DENIAL.set(Some(denial));
             if matches!(outcome.verdict, Verdict::Denied(_)) {
-                me.count_denial();
+                self.identity.me().count_denial();
             }
         }
+        match outcome.verdict {
+            Verdict::Allowed => self.record_plain(start, call, outcome.result),
+            _ => self.keep(start, call, None, || outcome),
+        }
+        outcome.result
+    }
+
+    /// Records a call that nothing stood against.
+    #[inline]
+    pub(super) fn record_plain(&self, start: u64, call: &Call<'_>, result: Result<u64, Errno>) {
+        self.keep(start, call, Some(result), || Outcome::of(result));
+    }
+
+    #[inline]
+    fn keep(&self, start: u64, call: &Call<'_>, plain: Option<Result<u64, Errno>>, outcome: impl Fn() -> Outcome) {
+        let duration = self.now().saturating_sub(start);
+        let me = self.identity.me();
+        me.count_call();
         let backend = self.backend.number();
         let owner = Owner { pid: self.identity.pid(), tid: me.tid(), uid: self.identity.uid() };
         let Owner { pid, tid, uid } = owner;
-        let full = || Record { ticks: start, duration, pid, tid, uid, call, backend, outcome };
+        let full = || Record { ticks: start, duration, pid, tid, uid, call: *call, backend, outcome: outcome() };
         if let Some(journal) = &self.journal {
-            let compact = record::compact(start, duration, backend, &call, &outcome);
+            let compact = plain.and_then(|result| record::compact(start, duration, backend, call, result));
             journal.append((&self.identity, me, owner), compact, full);
         }
         if self.log.is_on() {
             self.write_line(&full());
         }
-        outcome
     }
 
     #[inline]
-    fn now(&self) -> u64 {
+    pub(super) fn now(&self) -> u64 {
         self.journal.as_ref().map_or_else(clock::monotonic_ns, Journal::now)
     }
 

@@ -145,14 +145,11 @@ fn first_word(call: CallKind, verdict: u8, backend: u8, duration: u64) -> u64 {
     (call as u64) << 4 | u64::from(verdict) << 8 | u64::from(backend & 0xf) << 12 | short_duration(duration) << 32
 }
 
-/// A call in one slot, if its numbers are as small as they mostly are and nothing stood against it.
+/// A call that nothing stood against in one slot, if its numbers are as small as they mostly are.
 #[inline]
-pub fn compact(ticks: u64, duration: u64, backend: u8, call: &Call<'_>, outcome: &Outcome) -> Option<Words> {
-    if !matches!(outcome.verdict, Verdict::Allowed) {
-        return None;
-    }
+pub fn compact(ticks: u64, duration: u64, backend: u8, call: &Call<'_>, result: Result<u64, Errno>) -> Option<Words> {
     // A result, or an errno as a negative number.
-    let result = match outcome.result {
+    let result = match result {
         Ok(value) => i64::try_from(value).ok()?,
         Err(errno) => -i64::from(errno.0),
     };
@@ -369,7 +366,9 @@ mod tests {
     }
 
     fn short(record: &Record<'_>) -> Option<Words> {
-        compact(record.ticks, record.duration, record.backend, &record.call, &record.outcome)
+        let plain = record.outcome.verdict == Verdict::Allowed;
+        let compact = || compact(record.ticks, record.duration, record.backend, &record.call, record.outcome.result);
+        plain.then(compact).flatten()
     }
 
     proptest! {

@@ -60,20 +60,29 @@ impl Ledger {
     ///
     /// # Errors
     /// The denial, once the books are right. With `policy.dry_run` there is none: the second value says what it would be.
-    #[inline]
     pub fn reserve_attach(
         &self,
         identity: &Identity,
         thread: Me<'_>,
         policy: &Policy,
     ) -> Result<(Option<Attaching>, Option<Denial>), Denial> {
-        let Some((process, me)) = self.mine(identity) else { return no_room(policy, Errno::EMFILE, PROCESSES) };
+        if let Some(attaching) = self.try_reserve_attach(identity, thread, policy) {
+            return Ok((Some(attaching), None));
+        }
+        let Some(mine) = self.mine(identity) else { return no_room(policy, Errno::EMFILE, PROCESSES) };
+        self.reserve_attach_patiently(identity, thread, policy, mine)
+    }
+
+    /// Asks for an attach as the books are, right or not; `None` leaves it to [`Ledger::reserve_attach`].
+    #[inline]
+    pub fn try_reserve_attach(&self, identity: &Identity, thread: Me<'_>, policy: &Policy) -> Option<Attaching> {
+        let (process, me) = self.mine(identity)?;
         thread.set_attaching(true);
         if self.take_attach(me, policy).is_ok() {
-            return Ok((Some(Attaching { process }), None));
+            return Some(Attaching { process });
         }
         thread.set_attaching(false);
-        self.reserve_attach_patiently(identity, thread, policy, (process, me))
+        None
     }
 
     #[cold]

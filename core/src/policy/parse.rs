@@ -53,8 +53,24 @@ impl Policy {
         let (span, message) = fault;
         let before = text.get(..span.start).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Err(ParseError { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1, message })
+        Err(ParseError {
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            message: printable(&message),
+        })
     }
+}
+
+/// A message quotes the file: control characters in it must neither break the line nor reach a terminal.
+fn printable(message: &str) -> String {
+    message.chars().fold(String::new(), |mut line, character| {
+        if character.is_control() {
+            line.extend(character.escape_default())
+        } else {
+            line.push(character)
+        }
+        line
+    })
 }
 
 fn fault<T>(value: &Value<'_>, expected: &str) -> Result<T, Fault> {
@@ -349,6 +365,7 @@ mod tests {
             ("[[rule]]\naction = 'log'\nmode = 666", "3:8: ", "octal"),
             ("[[rule]]\naction = 'log'\nkey = '9-1'", "3:7: ", "expected a key"),
             ("[[rule]]\naction = 'log'\nuid = []", "3:7: ", "at least one"),
+            ("dry-run = \"a\\nb\\u001b[1m\"", "1:11: ", "found \"a\\nb\\u{1b}[1m\""),
             ("a = ", "1:5: ", ""),
             ("dry-run = true\ndry-run = true", "2:1: ", ""),
         ] {

@@ -29,9 +29,18 @@ impl fmt::Display for Event<'_> {
             Verdict::Allowed => Ok(()),
             Verdict::Denied(denial) => write!(f, " [denied: {}]", ReasonText { denial, rule: self.rule }),
             Verdict::WouldDeny(denial) => write!(f, " [would be denied: {}]", ReasonText { denial, rule: self.rule }),
-            Verdict::Masked { .. } => write!(f, " [masked: rule \"{}\"]", self.rule.unwrap_or("?")),
-            Verdict::Logged { .. } => write!(f, " [rule \"{}\"]", self.rule.unwrap_or("?")),
+            Verdict::Masked { .. } => write!(f, " [masked: rule {}]", RuleName(self.rule)),
+            Verdict::Logged { .. } => write!(f, " [rule {}]", RuleName(self.rule)),
         }
+    }
+}
+
+/// A rule's name in quotes, escaped: it may hold anything that a file can.
+struct RuleName<'a>(Option<&'a str>);
+
+impl fmt::Display for RuleName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Quoted { bytes: self.0.unwrap_or("?").as_bytes(), json: false }.fmt(f)
     }
 }
 

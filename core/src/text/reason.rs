@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use super::Quoted;
 use crate::call::{Denial, Reason};
 use crate::policy::size::Size;
 
@@ -34,7 +35,7 @@ impl fmt::Display for ReasonText<'_> {
                 write!(f, "world access: mode {asked:04o} gives others access, forbidden by forbid-world-access")
             }
             Reason::Rule(index) => match self.rule {
-                Some(name) => write!(f, "rule \"{name}\""),
+                Some(name) => write!(f, "rule {}", Quoted { bytes: name.as_bytes(), json: false }),
                 None => write!(f, "rule {}", u32::from(index) + 1),
             },
             Reason::Config => f.write_str("shmgate is set up wrongly, see its message on stderr"),
