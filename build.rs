@@ -15,7 +15,9 @@ fn main() {
     if let (Some(libc), Some(rest)) = (library("libc.so.6"), library("libc_nonshared.a")) {
         fs::write(out.join("libc.so"), format!("GROUP ( {libc} {rest} )\n")).expect("OUT_DIR is writable");
     }
-    for arg in [&format!("-L{}", out.display()), "-static-libgcc", "-Wl,-soname,libshmgate.so.0", "-Wl,-z,now"] {
+    for arg in
+        [&format!("-L{}", out.display()), "-static-libgcc", "-Wl,-soname,libshmgate.so.0", "-Wl,-z,now", "-Wl,-z,nodelete"]
+    {
         println!("cargo:rustc-cdylib-link-arg={arg}");
     }
 }

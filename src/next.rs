@@ -53,6 +53,11 @@ pub fn functions() -> Functions {
     Functions { shmget: shmget(), shmat: shmat(), shmdt: shmdt(), shmctl: shmctl() }
 }
 
+/// Finds all of them, so that nobody has to later.
+pub fn find_all() {
+    let _ = (functions(), ftok(), setuid(), seteuid(), setreuid(), setresuid());
+}
+
 fn not_implemented() -> c_int {
     shmgate_core::errno::set(libc::ENOSYS);
     -1

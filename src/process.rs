@@ -3,7 +3,7 @@
 //! The gate is made by whoever comes first: our constructor, or a hook that another library's constructor or a signal handler
 //! reached before it. Making one twice is harmless, the first one stays; nobody waits for anybody.
 
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use once_cell::race::OnceBox;
 use shmgate_core::backend::kernel::{Functions, Kernel};
@@ -39,12 +39,9 @@ extern "C" fn first() -> &'static Gate<Kernel> {
 }
 
 fn make() -> Box<Gate<Kernel>> {
+    quiet_panics();
     let kernel = Kernel(next::functions());
-    let gate = catch_unwind(|| Gate::from_environment(kernel)).unwrap_or_else(|_| Gate::refusing(kernel));
-    if gate.is_on() {
-        quiet_panics();
-    }
-    Box::new(gate)
+    Box::new(catch_unwind(|| Gate::from_environment(kernel)).unwrap_or_else(|_| Gate::refusing(kernel)))
 }
 
 /// Nothing of ours is printed when we panic: the edge says what there is to say. Rust code of the host has a std of its own.
@@ -52,23 +49,33 @@ pub fn quiet_panics() {
     std::panic::set_hook(Box::new(|_| {}));
 }
 
+/// Runs `work` between the host's calls: errno stays, and a panic ends here.
+fn guarded(work: impl FnOnce()) {
+    let _errno = HostErrno::save();
+    let _ = catch_unwind(AssertUnwindSafe(work));
+}
+
 #[used]
 #[unsafe(link_section = ".init_array")]
 static CONSTRUCTOR: extern "C" fn() = constructor;
 
 extern "C" fn constructor() {
-    let _errno = HostErrno::save();
-    let gate = gate();
-    dlopen::prepare(gate.drops_deepbind());
-    gate.started();
-    // SAFETY: the handler only touches the gate, which lives as long as the process.
-    unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    guarded(|| {
+        // All of them now: later the dynamic linker's lock may be held by a thread that a fork left behind.
+        next::find_all();
+        dlopen::prepare(gate().drops_deepbind());
+        // SAFETY: the handlers only touch the gate, which lives as long as the process; the library is never unloaded (-z nodelete).
+        unsafe { libc::pthread_atfork(Some(before_fork), None, Some(in_child)) };
+    });
+}
+
+extern "C" fn before_fork() {
+    guarded(|| gate().fork_begins());
 }
 
 /// fork returns in the child: it has its parent's attaches, under another pid.
 extern "C" fn in_child() {
-    let _errno = HostErrno::save();
-    gate().forked();
+    guarded(|| gate().forked());
 }
 
 #[used]
@@ -76,8 +83,9 @@ extern "C" fn in_child() {
 static DESTRUCTOR: extern "C" fn() = destructor;
 
 extern "C" fn destructor() {
-    let _errno = HostErrno::save();
-    if let Some(gate) = GATE.get() {
-        gate.leave();
-    }
+    guarded(|| {
+        if let Some(gate) = GATE.get() {
+            gate.leave();
+        }
+    });
 }

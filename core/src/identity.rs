@@ -9,7 +9,10 @@
 //! No lock, no allocation after the page is mapped. A signal handler may interrupt anything here and come through itself: what
 //! a thread changes, it changes with a single instruction, or so that doing it twice is harmless.
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 
 use crate::map::Mapping;
 use crate::{clock, sys, thread};
@@ -38,8 +41,9 @@ struct Page {
 struct Shard {
     calls: AtomicU64,
     denials: AtomicU64,
-    /// Attaches under way.
-    attaching: AtomicU64,
+    /// Attaches and detaches begun, and those settled.
+    begun: AtomicU64,
+    settled: AtomicU64,
 }
 
 /// The keeper of what is known about the calling process and thread.
@@ -167,9 +171,14 @@ impl Identity {
         }
     }
 
-    /// True if an attach of any of the process's threads is under way.
-    pub fn is_attaching(&self) -> bool {
-        self.process().shards.iter().any(|shard| shard.attaching.load(Relaxed) != 0)
+    /// How many attaches and detaches the process's threads have begun; `None` while one is under way.
+    pub fn attaches_begun(&self) -> Option<u64> {
+        let sum =
+            |word: fn(&Shard) -> &AtomicU64| self.process().shards.iter().map(|shard| word(shard).load(SeqCst)).sum::<u64>();
+        // What is settled first: an attach that begins and ends in between then looks as under way, and not as none.
+        let settled = sum(|shard| &shard.settled);
+        let begun = sum(|shard| &shard.begun);
+        (settled == begun).then_some(begun)
     }
 
     /// The process's calls and denials so far.
@@ -210,10 +219,10 @@ impl Me<'_> {
         self.add(&self.shard.denials, 1);
     }
 
-    /// Notes that an attach is under way (`true`), or settled.
+    /// Notes that an attach or detach is under way (`true`), or settled.
     #[inline]
     pub fn set_attaching(&self, begins: bool) {
-        self.add(&self.shard.attaching, if begins { 1 } else { u64::MAX });
+        self.add(if begins { &self.shard.begun } else { &self.shard.settled }, 1);
     }
 
     #[inline]
@@ -229,7 +238,7 @@ impl Me<'_> {
     /// The next `count` slots of the journal for this thread, out of a block that `take_block` gives: its first free slot, and its
     /// end. A block is one user's: another `uid` begins another.
     #[inline]
-    pub fn next_slots(&self, count: u64, uid: u32, take_block: impl FnOnce() -> (u64, u64)) -> u64 {
+    pub fn next_slots(&self, count: u64, uid: u32, take_block: impl FnOnce() -> Option<(u64, u64)>) -> Option<u64> {
         let thread = self.thread;
         // SAFETY: this thread's own words. A signal handler may come in at any instruction: slots are taken with one, and a block
         // that it takes itself only replaces this one. The end is read first: a later block's would let a slot beyond the old
@@ -238,15 +247,15 @@ impl Me<'_> {
             let end = (&raw const (*thread).end_slot).read_volatile();
             let slot = thread::fetch_add(&raw mut (*thread).next_slot, count);
             if slot.saturating_add(count) <= end && (&raw const (*thread).block_uid).read() == u64::from(uid) {
-                return slot;
+                return Some(slot);
             }
-            let (first, end) = take_block();
+            let (first, end) = take_block()?;
             // The end first, and 0 meanwhile: an interrupting handler must not take this block's slots, nor beyond the old's.
             (&raw mut (*thread).end_slot).write_volatile(0);
             (&raw mut (*thread).block_uid).write_volatile(uid.into());
             (&raw mut (*thread).next_slot).write_volatile(first + count);
             (&raw mut (*thread).end_slot).write_volatile(end);
-            first
+            Some(first)
         }
     }
 }
@@ -290,20 +299,20 @@ mod tests {
     #[test]
     fn a_child_does_not_write_into_its_parents_block() {
         let identity = Identity::new();
-        assert_eq!(identity.me().next_slots(1, 0, || (100, 132)), 100);
-        assert_eq!(identity.me().next_slots(2, 0, || unreachable!()), 101);
-        assert!(in_raw_clone(|| identity.me().next_slots(1, 0, || (200, 232)) == 200));
-        assert_eq!(identity.me().next_slots(1, 0, || unreachable!()), 103);
+        assert_eq!(identity.me().next_slots(1, 0, || Some((100, 132))), Some(100));
+        assert_eq!(identity.me().next_slots(2, 0, || unreachable!()), Some(101));
+        assert!(in_raw_clone(|| identity.me().next_slots(1, 0, || Some((200, 232))) == Some(200)));
+        assert_eq!(identity.me().next_slots(1, 0, || unreachable!()), Some(103));
     }
 
     #[test]
     fn what_does_not_fit_a_block_or_is_another_users_begins_a_new_one() {
         let identity = Identity::new();
-        assert_eq!(identity.me().next_slots(1, 0, || (100, 104)), 100);
-        assert_eq!(identity.me().next_slots(3, 0, || unreachable!()), 101);
-        assert_eq!(identity.me().next_slots(1, 0, || (200, 232)), 200);
-        assert_eq!(identity.me().next_slots(32, 0, || (300, 364)), 300);
-        assert_eq!(identity.me().next_slots(1, 7, || (400, 464)), 400);
+        assert_eq!(identity.me().next_slots(1, 0, || Some((100, 104))), Some(100));
+        assert_eq!(identity.me().next_slots(3, 0, || unreachable!()), Some(101));
+        assert_eq!(identity.me().next_slots(1, 0, || Some((200, 232))), Some(200));
+        assert_eq!(identity.me().next_slots(32, 0, || Some((300, 364))), Some(300));
+        assert_eq!(identity.me().next_slots(1, 7, || Some((400, 464))), Some(400));
     }
 
     #[test]

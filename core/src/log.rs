@@ -70,6 +70,7 @@ impl Log {
     }
 
     /// Writes a whole line.
+    #[inline(never)]
     pub fn write(&self, line: &[u8]) {
         // SAFETY: targets are never freed.
         let written = match unsafe { self.target.load(Ordering::Acquire).as_ref() } {
@@ -92,9 +93,11 @@ impl Log {
     }
 
     /// Writes a message of shmgate's own to standard error.
+    #[cold]
+    #[inline(never)]
     pub fn say(&self, message: &[u8]) {
         use core::fmt::Write;
-        let mut line = super::text::Line::<1024>::new();
+        let mut line = super::text::Line::<512>::new();
         let _ = line.write_str("shmgate: ");
         for chunk in message.utf8_chunks() {
             let _ = line.write_str(chunk.valid());
@@ -123,37 +126,24 @@ fn append(path: &CStr, line: &[u8]) -> Result<(), Errno> {
     sys::write_once(file.fd(), line)
 }
 
-/// Standard error as it was when the library came in.
+/// Standard error as it was when the library came in; `None` if there was none. A copy of it is kept only if lines are to go there.
 #[derive(Debug)]
-struct Stderr {
-    /// Device and inode of what descriptor 2 led to.
-    identity: Option<(u64, u64)>,
-    /// A copy of the descriptor, made only if lines are to go there.
-    parked: OnceBox<Parked>,
-}
+struct Stderr(Option<Parked>);
 
 impl Stderr {
     fn now() -> Stderr {
-        let identity = sys::stat_fd(2).ok().map(|stat| (stat.st_dev, stat.st_ino));
-        Stderr { identity, parked: OnceBox::new() }
+        Stderr(sys::stat_fd(2).ok().map(|stat| Parked::place(&stat)))
     }
 
     fn park(&self) {
-        if self.is_unchanged() && self.parked.get().is_none() {
-            // Without a high number descriptor 2 itself has to do; if another thread was first, its copy does.
-            if let Ok(parked) = Parked::copy_of(2) {
-                let _ = self.parked.set(Box::new(parked));
-            }
+        if let Some(place) = self.0.as_ref().filter(|place| place.is_of(2)) {
+            place.keep(2);
         }
     }
 
-    /// True if descriptor 2 still leads to where it did.
-    fn is_unchanged(&self) -> bool {
-        sys::stat_fd(2).is_ok_and(|stat| Some((stat.st_dev, stat.st_ino)) == self.identity)
-    }
-
     fn write(&self, line: &[u8]) -> Result<(), Errno> {
-        let ours = self.parked.get().and_then(Parked::get).or_else(|| self.is_unchanged().then_some(2));
-        sys::write_once(ours.ok_or(Errno::EBADF)?, line)
+        let place = self.0.as_ref().ok_or(Errno::EBADF)?;
+        let fd = place.get().or_else(|| place.is_of(2).then_some(2));
+        sys::write_once(fd.ok_or(Errno::EBADF)?, line)
     }
 }

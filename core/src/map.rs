@@ -103,6 +103,12 @@ impl Mapping {
     }
 }
 
+/// Tells the kernel how mapped words will be used (madvise); that it can't be told is no matter. The advice must keep the contents.
+pub fn advise(words: &[AtomicU64], advice: i32) {
+    // SAFETY: the words are mapped, by being borrowed; callers give advice that keeps the contents.
+    unsafe { libc::madvise(words.as_ptr().cast_mut().cast(), size_of_val(words), advice) };
+}
+
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: this is the range that was mapped, and `self` was the only way to it.

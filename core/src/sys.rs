@@ -1,9 +1,11 @@
 //! The system calls the engine makes for itself, as safe functions.
 //!
-//! All of them are async-signal-safe and none allocates. Each may change errno: the edge restores it.
+//! All of them are async-signal-safe and none allocates. Each may change errno: the edge restores it. Opening, reading, writing and
+//! closing go by the system call itself: libc's functions are cancellation points, and the host's shmget is none, so that a
+//! thread with a pending pthread_cancel would be unwound from inside of us.
 
 use core::ffi::CStr;
-use core::sync::atomic::AtomicU8;
+use core::sync::atomic::{AtomicI32, AtomicU8, Ordering::Relaxed};
 
 use crate::errno::Errno;
 
@@ -18,7 +20,8 @@ impl File {
     /// open's.
     pub fn open(path: &CStr, flags: i32, mode: u32) -> Result<File, Errno> {
         // SAFETY: `path` is NUL-terminated.
-        let fd = unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, mode) };
+        let fd =
+            unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags | libc::O_CLOEXEC, mode) as i32 };
         if fd < 0 {
             return Err(Errno::last());
         }
@@ -66,7 +69,7 @@ impl File {
         while filled < buffer.len() {
             let rest = &mut buffer[filled..];
             // SAFETY: `rest` is writable for its length.
-            match unsafe { libc::read(self.0, rest.as_mut_ptr().cast(), rest.len()) } {
+            match unsafe { libc::syscall(libc::SYS_read, self.0, rest.as_mut_ptr(), rest.len()) } {
                 0 => break,
                 count if count > 0 => filled += count as usize,
                 _ if Errno::last() == Errno::EINTR => {}
@@ -88,35 +91,44 @@ impl File {
 impl Drop for File {
     fn drop(&mut self) {
         // SAFETY: the descriptor is ours and not used again.
-        unsafe { libc::close(self.0) };
+        unsafe { libc::syscall(libc::SYS_close, self.0) };
     }
 }
 
-/// A descriptor kept at a high number, where hosts seldom look, and believed only while it leads to the file it led to: a host may
-/// close all descriptors and open others under their numbers.
+/// A place for a descriptor kept at a high number, where hosts seldom look. It is believed only while it leads to the file it is
+/// meant to: a host may close all descriptors and open others under their numbers.
 #[derive(Debug)]
 pub struct Parked {
-    fd: i32,
+    fd: AtomicI32,
     dev: u64,
     ino: u64,
 }
 
 impl Parked {
-    /// Keeps a copy of `fd`. Without room for a high number there is none.
-    ///
-    /// # Errors
-    /// fstat's and fcntl's.
-    pub fn copy_of(fd: i32) -> Result<Parked, Errno> {
-        let stat = stat_fd(fd)?;
-        // Below what select() can take and most limits allow.
-        let file = [1000, 200, 60].into_iter().find_map(|lowest| File::duplicate(fd, lowest).ok());
-        Ok(Parked { fd: file.ok_or_else(Errno::last)?.into_fd(), dev: stat.st_dev, ino: stat.st_ino })
+    /// An empty place, for a descriptor of the file that `stat` tells of.
+    pub fn place(stat: &libc::stat) -> Parked {
+        Parked { fd: AtomicI32::new(-1), dev: stat.st_dev, ino: stat.st_ino }
     }
 
-    /// The descriptor's number, if it is still ours.
+    /// Keeps a copy of `fd`, if the place is empty and there is a high number for it.
+    pub fn keep(&self, fd: i32) {
+        // Below what select() and most limits allow.
+        if self.get().is_none()
+            && let Some(file) = [1000, 200, 60].into_iter().find_map(|lowest| File::duplicate(fd, lowest).ok())
+        {
+            self.fd.store(file.into_fd(), Relaxed);
+        }
+    }
+
+    /// The descriptor's number, if there is one that is still ours.
     pub fn get(&self) -> Option<i32> {
-        let stat = stat_fd(self.fd).ok()?;
-        (stat.st_dev == self.dev && stat.st_ino == self.ino).then_some(self.fd)
+        let fd = self.fd.load(Relaxed);
+        (fd >= 0 && self.is_of(fd)).then_some(fd)
+    }
+
+    /// True if `fd` leads to the file.
+    pub fn is_of(&self, fd: i32) -> bool {
+        stat_fd(fd).is_ok_and(|stat| stat.st_dev == self.dev && stat.st_ino == self.ino)
     }
 }
 
@@ -175,7 +187,7 @@ pub fn allocate(file: &File, len: u64) -> Result<(), Errno> {
     let _quiet = HeldSignals::hold();
     loop {
         // SAFETY: plain system call on our descriptor.
-        if unsafe { libc::fallocate(file.fd(), 0, 0, len as libc::off_t) } == 0 {
+        if unsafe { libc::syscall(libc::SYS_fallocate, file.fd(), 0, 0_i64, len) } == 0 {
             return Ok(());
         }
         if Errno::last() != Errno::EINTR {
@@ -197,7 +209,7 @@ pub fn append_zeros(fd: i32, mut len: u64) -> Result<(), Errno> {
         let piece = libc::iovec { iov_base: ZEROS.as_ptr().cast_mut().cast(), iov_len: piece };
         let count = (len / piece.iov_len as u64).min(4) as i32;
         // SAFETY: the pieces are readable for their lengths, and only read.
-        match unsafe { libc::writev(fd, [piece; 4].as_ptr(), count) } {
+        match unsafe { libc::syscall(libc::SYS_writev, fd, [piece; 4].as_ptr(), count) } {
             -1 if Errno::last() == Errno::EINTR => {}
             -1 => return Err(Errno::last()),
             0 => return Err(Errno::ENOSPC),
@@ -214,8 +226,8 @@ pub fn append_zeros(fd: i32, mut len: u64) -> Result<(), Errno> {
 pub fn write_once(fd: i32, bytes: &[u8]) -> Result<(), Errno> {
     let _quiet = HeldSignals::hold();
     // SAFETY: `bytes` is readable for its length.
-    match unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) } {
-        written if written == bytes.len() as isize => Ok(()),
+    match unsafe { libc::syscall(libc::SYS_write, fd, bytes.as_ptr(), bytes.len()) } {
+        written if written == bytes.len() as i64 => Ok(()),
         written if written >= 0 => Err(Errno::ENOSPC),
         _ => Err(Errno::last()),
     }
@@ -267,7 +279,13 @@ impl Drop for HeldSignals {
                     libc::sigemptyset(one.as_mut_ptr());
                     libc::sigaddset(one.as_mut_ptr(), signal);
                     let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-                    libc::sigtimedwait(one.as_ptr(), core::ptr::null_mut(), &zero);
+                    libc::syscall(
+                        libc::SYS_rt_sigtimedwait,
+                        one.as_ptr(),
+                        core::ptr::null_mut::<u8>(),
+                        &raw const zero,
+                        8_usize,
+                    );
                 }
             }
             libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, core::ptr::null_mut());
@@ -351,7 +369,7 @@ fn early_environment(name: &CStr) -> Option<&'static CStr> {
     let all = ALL.get_or_init(|| {
         let mut bytes = Vec::new();
         if let Ok(file) = File::open(c"/proc/self/environ", libc::O_RDONLY, 0) {
-            let mut buffer = [0; 1024];
+            let mut buffer = [0; 256];
             while let Ok(piece @ [_, ..]) = file.read(&mut buffer) {
                 bytes.extend_from_slice(piece);
             }

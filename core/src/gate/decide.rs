@@ -73,10 +73,12 @@ impl<B: Backend> Gate<B> {
     #[inline]
     unsafe fn detach(&self, addr: u64) -> Result<u64, Errno> {
         // SAFETY: by the caller's promise.
-        let result = unsafe { self.backend.shmdt(addr) };
-        if let (Ok(_), Some(ledger)) = (result, &self.ledger) {
-            ledger.detached(&self.identity);
-        }
+        let shmdt = || unsafe { self.backend.shmdt(addr) };
+        let Some(ledger) = &self.ledger else { return shmdt() };
+        let me = self.identity.me();
+        ledger.begin_detach(&self.identity, me);
+        let result = shmdt();
+        ledger.end_detach(&self.identity, me, result.is_ok());
         result
     }
 

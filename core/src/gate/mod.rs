@@ -24,6 +24,7 @@ use crate::journal::Journal;
 use crate::ledger::{self, Ledger};
 use crate::log::{Format, Log, Target};
 use crate::policy::Policy;
+use crate::policy::rule::Caller;
 use crate::session::Session;
 
 /// The gate of a process.
@@ -78,7 +79,12 @@ impl<B: Backend> Gate<B> {
         if let Some(fault) = fault {
             gate.refuse_all(&fault);
         }
-        let limited = policy.is_some();
+        let has_policy = |dir: &CString| {
+            let file = Path::new(OsStr::from_bytes(dir.as_bytes())).join("policy.toml");
+            !fs::symlink_metadata(file).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        };
+        // Of a session that can't be looked into at all, only the other variable can tell whether it has limits.
+        let limited = policy.is_some() || session.as_ref().is_some_and(|dir| is_ours(dir) && has_policy(dir));
         match session.map(|dir| Session::open(Path::new(OsStr::from_bytes(dir.as_bytes()))).and_then(|s| s.parts())) {
             Some(Ok(parts)) => {
                 gate.journal = Some(parts.journal);
@@ -105,6 +111,13 @@ impl<B: Backend> Gate<B> {
                 Ok(ledger) => gate.ledger = Some(ledger),
                 Err(errno) => gate.refuse_all(&format!("no memory for the quotas' books: {}", errno.text())),
             }
+        }
+        if gate.format == Format::Json || gate.policy.rules.iter().any(|rule| !rule.exes.is_empty()) {
+            // Read now: a call must not allocate.
+            let _ = Caller::exe(&gate);
+        }
+        if let Some(ledger) = &gate.ledger {
+            ledger.image_started(&gate.identity);
         }
         gate.settle_on();
         gate
@@ -234,10 +247,10 @@ impl<B: Backend> Gate<B> {
         self.identity.forget_uid();
     }
 
-    /// A program begins in the calling process.
-    pub fn started(&self) {
+    /// The calling process is about to fork.
+    pub fn fork_begins(&self) {
         if let Some(ledger) = &self.ledger {
-            ledger.image_started(&self.identity);
+            ledger.fork_begins(&self.identity);
         }
     }
 
@@ -255,6 +268,11 @@ impl<B: Backend> Gate<B> {
             ledger.leave(&self.identity);
         }
     }
+}
+
+/// True for a directory of the calling user's, which can be looked into.
+fn is_ours(dir: &CString) -> bool {
+    crate::sys::stat(dir, false).is_ok_and(|stat| stat.st_uid == crate::sys::geteuid())
 }
 
 fn describe(error: &std::io::Error) -> &'static str {

@@ -12,15 +12,13 @@ use core::sync::atomic::{
 };
 use std::ffi::CString;
 
-use once_cell::race::OnceBox;
-
 use super::format::{self, BLOCK_SLOTS, HEADER_LEN, Header, Kind, MOST_TEXT, SLOT_LEN, SLOT_WORDS, STEP_LEN, Words};
 use super::reader::Reader;
 use super::record::{Owner, Record, Slots};
 use crate::clock::Source;
 use crate::errno::Errno;
 use crate::identity::{Identity, Me};
-use crate::map::Mapping;
+use crate::map::{self, Mapping};
 use crate::sys::{self, File, Parked};
 
 /// Bytes of the file that a mapping covers; those beyond the file's end are not touched.
@@ -28,6 +26,8 @@ const REGION_LEN: u64 = 4 << 20;
 const REGION_SLOTS: u64 = REGION_LEN / SLOT_LEN;
 /// Regions a process can map: 16 GiB of journal, 500 million records, and far fewer mappings than a process may have.
 const REGIONS: usize = 4096;
+/// How far ahead of the file's end threads can have taken blocks: many thousands of threads.
+const MOST_GROWTH: u64 = 64 << 20;
 /// After the file could not grow, one record in so many tries again.
 const RETRY_EVERY: u64 = 1024;
 
@@ -36,10 +36,13 @@ const RETRY_EVERY: u64 = 1024;
 pub struct Journal {
     path: CString,
     /// For a host that has become another user and can't open the path any more.
-    parked: OnceBox<Parked>,
+    parked: Parked,
     head: Mapping,
     source: Source,
-    regions: Box<[AtomicPtr<Mapping>]>,
+    /// Where the file's regions are mapped, for good. Addresses alone: a call must not allocate.
+    regions: Box<[AtomicPtr<AtomicU64>]>,
+    /// Tries since the file could not grow, 0 while it can.
+    failing: AtomicU64,
     /// The slots below this have room in the file, and their pages here.
     ready: AtomicU64,
     /// How many slots to make ready the next time.
@@ -74,10 +77,19 @@ impl Journal {
         }
         let source = header(&head).scale.source();
         // SAFETY: zero is the null pointer. Not written here, the table's pages cost nothing until they are used.
-        let regions = unsafe { Box::<[AtomicPtr<Mapping>]>::new_zeroed_slice(REGIONS).assume_init() };
+        let regions = unsafe { Box::<[AtomicPtr<AtomicU64>]>::new_zeroed_slice(REGIONS).assume_init() };
         let ready = AtomicU64::new(0);
-        let parked = OnceBox::new();
-        Ok(Journal { path: path.into(), parked, head, source, regions, ready, stride: AtomicU64::new(128) })
+        let parked = Parked::place(&sys::stat_fd(file.fd())?);
+        Ok(Journal {
+            path: path.into(),
+            parked,
+            head,
+            source,
+            regions,
+            failing: AtomicU64::new(0),
+            ready,
+            stride: AtomicU64::new(128),
+        })
     }
 
     /// The journal's first page.
@@ -99,10 +111,8 @@ impl Journal {
     pub fn keep_open(&self) {
         if self.parked.get().is_none()
             && let Ok(file) = self.open_again()
-            && let Ok(parked) = Parked::copy_of(file.fd())
         {
-            // If another thread was first, its descriptor does, and ours is closed.
-            let _ = self.parked.set(Box::new(parked));
+            self.parked.keep(file.fd());
         }
     }
 
@@ -123,12 +133,20 @@ impl Journal {
         if identity.is_unknown() {
             self.introduce(me, owner);
         }
-        let Some(words) = compact else { return self.put(&full().long(), me, owner) };
-        let index = me.next_slots(1, owner.uid, || self.take_block(owner));
-        match self.slot(index) {
-            Some(slot) => publish(slot, index, Kind::Call, &words),
-            None => self.lose(),
+        let written = match compact {
+            Some(words) => self.put_one(&words, me, owner),
+            None => self.put(&full().long(), me, owner),
+        };
+        if written.is_none() {
+            self.lose();
         }
+    }
+
+    #[inline]
+    fn put_one(&self, words: &Words, me: Me<'_>, owner: Owner) -> Option<()> {
+        let index = me.next_slots(1, owner.uid, || self.take_block(owner))?;
+        publish(self.slot(index)?, index, Kind::Call, words);
+        Some(())
     }
 
     #[cold]
@@ -136,72 +154,72 @@ impl Journal {
     fn introduce(&self, me: Me<'_>, owner: Owner) {
         let mut buffer = [0; MOST_TEXT];
         let exe = sys::read_link(c"/proc/self/exe", &mut buffer).unwrap_or_default();
-        self.put(&Slots::process(self.now(), owner.pid, exe), me, owner);
+        // Without it the process's calls have no executable, which is no call lost.
+        let _ = self.put(&Slots::process(self.now(), owner.pid, exe), me, owner);
     }
 
-    /// Takes a block for the caller alone: its first free slot, and the one behind the last.
+    /// Takes a block for the caller alone: its first free slot, and the one behind the last. `None` if there is no room to say whose
+    /// it is: without that its records mean nothing.
     #[cold]
     #[inline(never)]
-    fn take_block(&self, owner: Owner) -> (u64, u64) {
+    fn take_block(&self, owner: Owner) -> Option<(u64, u64)> {
         let first = self.header().next.0.fetch_add(BLOCK_SLOTS, Relaxed);
-        // Without its first slot nobody can tell whose the block is: its records count as lost, as they find no room either.
-        if let Some(slot) = self.slot(first) {
-            publish(slot, first, Kind::Owner, &owner.encode());
-        }
-        (first + 1, first + BLOCK_SLOTS)
+        publish(self.slot(first)?, first, Kind::Owner, &owner.encode());
+        Some((first + 1, first + BLOCK_SLOTS))
     }
 
     /// Appends a record of several slots. What is behind the first is published before it: whoever sees it sees all.
     #[cold]
     #[inline(never)]
-    fn put(&self, slots: &Slots<'_>, me: Me<'_>, owner: Owner) {
-        let index = me.next_slots(slots.count(), owner.uid, || self.take_block(owner));
+    fn put(&self, slots: &Slots<'_>, me: Me<'_>, owner: Owner) -> Option<()> {
+        let index = me.next_slots(slots.count(), owner.uid, || self.take_block(owner))?;
         for (at, words) in (index + 1..).zip(slots.behind()) {
-            let Some(slot) = self.slot(at) else { return self.lose() };
-            publish(slot, at, Kind::More, &words);
+            publish(self.slot(at)?, at, Kind::More, &words);
         }
-        match self.slot(index) {
-            Some(slot) => publish(slot, index, slots.kind, &slots.first),
-            None => self.lose(),
-        }
+        publish(self.slot(index)?, index, slots.kind, &slots.first);
+        Some(())
     }
 
     /// The words of a slot, made ready if need be; `None` if the file has no room for it.
     #[inline]
     fn slot(&self, index: u64) -> Option<&[AtomicU64]> {
-        let mapping = match self.mapped(index) {
-            Some(mapping) if index < self.ready.load(Acquire) => mapping,
+        let region = match self.mapped(index) {
+            Some(region) if index < self.ready.load(Acquire) => region,
             _ => self.make_ready(index)?,
         };
         let at = (index % REGION_SLOTS) as usize * SLOT_WORDS;
-        mapping.words().get(at..at + SLOT_WORDS)
+        region.get(at..at + SLOT_WORDS)
     }
 
     #[inline]
-    fn mapped(&self, index: u64) -> Option<&Mapping> {
+    fn mapped(&self, index: u64) -> Option<&[AtomicU64]> {
         let region = self.regions.get((index / REGION_SLOTS) as usize)?.load(Acquire);
-        // SAFETY: a region's mapping, once published, is never dropped before the journal is.
-        unsafe { region.as_ref() }
+        // SAFETY: a region, once noted, stays mapped, and is as long as all are; any bytes are valid atomics.
+        (!region.is_null()).then(|| unsafe { core::slice::from_raw_parts(region, REGION_LEN as usize / 8) })
     }
 
     /// Gives the file room for slot `index` and those after it, and this process the pages, in one go: a page fault each would
     /// cost 20 ns a record. A process that makes few calls gets few pages: the stride doubles each time.
     #[cold]
     #[inline(never)]
-    fn make_ready(&self, index: u64) -> Option<&Mapping> {
+    fn make_ready(&self, index: u64) -> Option<&[AtomicU64]> {
         // A full disk is not asked again for each record.
-        if self.header().lost.load(Relaxed) > 0 && !index.is_multiple_of(RETRY_EVERY) {
+        if self.failing.load(Relaxed) > 0 && !self.failing.fetch_add(1, Relaxed).is_multiple_of(RETRY_EVERY) {
             return None;
         }
         let ready = self.try_make_ready(index);
+        self.failing.store(u64::from(ready.is_err()), Relaxed);
         if let Err(errno) = ready {
             let _ = self.header().lost_errno.compare_exchange(0, errno.0 as u64, Relaxed, Relaxed);
         }
         ready.ok()
     }
 
-    fn try_make_ready(&self, index: u64) -> Result<&Mapping, Errno> {
-        let (fd, _opened) = match self.parked.get().and_then(Parked::get) {
+    fn try_make_ready(&self, index: u64) -> Result<&[AtomicU64], Errno> {
+        if index / REGION_SLOTS >= REGIONS as u64 {
+            return Err(Errno::EFBIG);
+        }
+        let (fd, _opened) = match self.parked.get() {
             Some(fd) => (fd, None),
             None => {
                 let file = self.open_again()?;
@@ -213,65 +231,46 @@ impl Journal {
         let region_end = (index / REGION_SLOTS + 1) * REGION_SLOTS;
         let end = (index + stride).next_multiple_of(4096 / SLOT_LEN).min(region_end);
         // Appending can't hurt what others write meanwhile; if several do it, the file is ahead of its time.
-        while (sys::stat_fd(fd)?.st_size as u64) < HEADER_LEN + end * SLOT_LEN {
+        let needed = HEADER_LEN + end * SLOT_LEN;
+        // The header is other processes' to write: a damaged one must not fill the disk.
+        if needed > sys::stat_fd(fd)?.st_size as u64 + MOST_GROWTH {
+            return Err(Errno::EIO);
+        }
+        while (sys::stat_fd(fd)?.st_size as u64) < needed {
             sys::append_zeros(fd, STEP_LEN)?;
         }
-        let mapping = self.region(index, fd)?;
+        let region = self.region(index, fd)?;
         let from = ((index % REGION_SLOTS) * SLOT_LEN) & !4095;
         let to = (end - (region_end - REGION_SLOTS)) * SLOT_LEN;
         // Before Linux 5.14 the pages fault in one by one instead.
-        let _ = mapping.advise(from as usize, (to - from) as usize, libc::MADV_POPULATE_WRITE);
+        map::advise(&region[from as usize / 8..to as usize / 8], libc::MADV_POPULATE_WRITE);
         self.ready.fetch_max(end, AcqRel);
-        Ok(mapping)
+        Ok(region)
     }
 
-    /// The mapping that slot `index` is in.
-    fn region(&self, index: u64, fd: i32) -> Result<&Mapping, Errno> {
-        if let Some(mapping) = self.mapped(index) {
-            return Ok(mapping);
+    /// The region that slot `index` is in.
+    fn region(&self, index: u64, fd: i32) -> Result<&[AtomicU64], Errno> {
+        if let Some(region) = self.mapped(index) {
+            return Ok(region);
         }
-        let region = (index / REGION_SLOTS) as usize;
-        let place = self.regions.get(region).ok_or(Errno::EFBIG)?;
-        let start = HEADER_LEN + region as u64 * REGION_LEN;
-        let new = Box::into_raw(Box::new(Mapping::descriptor(fd, start, REGION_LEN as usize, true)?));
-        match place.compare_exchange(core::ptr::null_mut(), new, AcqRel, Acquire) {
-            Ok(_) => {
-                self.give_back(region);
-                // SAFETY: just published, and dropped with the journal only.
-                Ok(unsafe { &*new })
+        let number = (index / REGION_SLOTS) as usize;
+        let place = self.regions.get(number).ok_or(Errno::EFBIG)?;
+        let start = HEADER_LEN + number as u64 * REGION_LEN;
+        let mapping = Mapping::descriptor(fd, start, REGION_LEN as usize, true)?;
+        let address = mapping.words().as_ptr().cast_mut();
+        if place.compare_exchange(core::ptr::null_mut(), address, AcqRel, Acquire).is_ok() {
+            core::mem::forget(mapping);
+            // The pages of the region before the previous one go back: a late writer there only faults them in again.
+            if let Some(old) = number.checked_sub(2).and_then(|old| self.mapped(old as u64 * REGION_SLOTS)) {
+                map::advise(old, libc::MADV_DONTNEED);
             }
-            // SAFETY: `new` was never published; `winner` is dropped with the journal only.
-            Err(winner) => unsafe {
-                drop(Box::from_raw(new));
-                Ok(&*winner)
-            },
         }
-    }
-
-    /// Gives the pages of the region before the previous one back: a late writer there only faults them in again.
-    fn give_back(&self, region: usize) {
-        if let Some(old) = region.checked_sub(2)
-            && let Some(mapping) = self.mapped(old as u64 * REGION_SLOTS)
-        {
-            let _ = mapping.advise(0, REGION_LEN as usize, libc::MADV_DONTNEED);
-        }
+        self.mapped(index).ok_or(Errno::EIO)
     }
 
     #[cold]
     fn lose(&self) {
         self.header().lost.fetch_add(1, Relaxed);
-    }
-}
-
-impl Drop for Journal {
-    fn drop(&mut self) {
-        for region in &self.regions {
-            let mapping = region.load(Acquire);
-            if !mapping.is_null() {
-                // SAFETY: it came from Box::into_raw, and nobody can reach it any more.
-                drop(unsafe { Box::from_raw(mapping) });
-            }
-        }
     }
 }
 

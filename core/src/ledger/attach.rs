@@ -7,6 +7,7 @@
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use super::layout::{PROCESSES, ProcessSlot};
+use super::tally::Epoch;
 use super::{Ledger, is_process, liveness, no_room};
 use crate::call::{Denial, Reason};
 use crate::errno::Errno;
@@ -53,6 +54,7 @@ impl Held {
 #[must_use]
 pub struct Attaching {
     process: usize,
+    pid: u64,
 }
 
 impl Ledger {
@@ -79,7 +81,7 @@ impl Ledger {
         let (process, me) = self.mine(identity)?;
         thread.set_attaching(true);
         if self.take_attach(me, policy).is_ok() {
-            return Some(Attaching { process });
+            return Some(Attaching { process, pid: identity.pid().into() });
         }
         thread.set_attaching(false);
         None
@@ -103,7 +105,7 @@ impl Ledger {
             let busy = self.recount_attaches();
             thread.set_attaching(true);
             match self.take_attach(me, policy) {
-                Ok(()) => return Ok((Some(Attaching { process }), None)),
+                Ok(()) => return Ok((Some(Attaching { process, pid: identity.pid().into() }), None)),
                 Err(reason) => refused = reason,
             }
             thread.set_attaching(false);
@@ -119,7 +121,7 @@ impl Ledger {
         }
         thread.set_attaching(true);
         self.inherit(me, 1);
-        Ok((Some(Attaching { process }), Some(denial)))
+        Ok((Some(Attaching { process, pid: identity.pid().into() }), Some(denial)))
     }
 
     #[inline]
@@ -167,18 +169,29 @@ impl Ledger {
     /// The attach came about, or not.
     #[inline]
     pub fn settle(&self, thread: Me<'_>, attaching: Attaching, attached: bool) {
-        if !attached && let Some(slot) = self.layout().processes.get(attaching.process) {
+        if !attached
+            && let Some(slot) = self.layout().processes.get(attaching.process)
+            && slot.pid.load(SeqCst) == attaching.pid
+        {
             Self::give_back(slot);
         }
         thread.set_attaching(false);
     }
 
-    /// An attach of this process is gone.
+    /// A detach begins: the process has to be in the books with what it has, before it has less.
     #[inline]
-    pub fn detached(&self, identity: &Identity) {
-        if let Some((_, slot)) = self.mine(identity) {
+    pub fn begin_detach(&self, identity: &Identity, thread: Me<'_>) {
+        let _ = self.mine(identity);
+        thread.set_attaching(true);
+    }
+
+    /// The detach came about, or not.
+    #[inline]
+    pub fn end_detach(&self, identity: &Identity, thread: Me<'_>, detached: bool) {
+        if detached && let Some((_, slot)) = self.mine(identity) {
             Self::give_back(slot);
         }
+        thread.set_attaching(false);
     }
 
     /// Nothing happens for an attach from before our time.
@@ -194,11 +207,21 @@ impl Ledger {
         debug_assert!(unlimited.is_ok());
     }
 
-    /// A process's slot is emptied: exec dropped its attaches, or it is gone.
-    pub(super) fn drop_attaches(&self, slot: &ProcessSlot) {
-        let epoch = self.layout().session_attaches.epoch();
+    /// A process's slot is emptied: exec dropped its attaches, or it is gone. `epoch` is the total's from before that was noted.
+    pub(super) fn drop_attaches(&self, slot: &ProcessSlot, epoch: Epoch) {
         let held = Held::from_u64(slot.attaches.swap(0, SeqCst));
         self.layout().session_attaches.subtract(held.granted, epoch);
+    }
+
+    /// At the process's end: gives back what it was granted and does not use; true if it has no attach. What it has goes only when
+    /// the kernel takes it, after other libraries' destructors.
+    pub(super) fn end_attaches(&self, slot: &ProcessSlot) -> bool {
+        let epoch = self.layout().session_attaches.epoch();
+        let unused = |held: Held| Some(Held { granted: held.attaches.min(held.granted), ..held });
+        if let Some(before) = Held::change(&slot.attaches, unused) {
+            self.layout().session_attaches.subtract(before.granted.saturating_sub(before.attaches), epoch);
+        }
+        Held::load(&slot.attaches).attaches == 0
     }
 
     /// Lowers the calling process's number to what its memory map shows, for a program that unmaps attaches by itself. The map
@@ -206,12 +229,13 @@ impl Ledger {
     pub(super) fn correct_mine(&self, identity: &Identity, me: &ProcessSlot) {
         let before = me.attaches.load(SeqCst);
         let held = Held::from_u64(before);
-        if held.attaches == 0 || identity.is_attaching() {
+        let begun = identity.attaches_begun();
+        if held.attaches == 0 || begun.is_none() {
             return;
         }
         if let Some(mapped) = liveness::attached(identity.pid())
             && mapped < held.attaches
-            && !identity.is_attaching()
+            && identity.attaches_begun() == begun
         {
             let after = Held { attaches: mapped, ..held };
             let _ = me.attaches.compare_exchange(before, after.to_u64(), SeqCst, SeqCst);
@@ -223,11 +247,12 @@ impl Ledger {
     pub(super) fn recount_attaches(&self) -> bool {
         let mut busy = false;
         for slot in self.processes().iter().filter(|slot| is_process(slot)) {
-            let held = Held::load(&slot.attaches);
+            let word = slot.attaches.load(SeqCst);
+            let held = Held::from_u64(word);
             busy |= held.asked > 0;
             let pid = slot.pid.load(SeqCst) as u32;
             if held.attaches > 0 && slot.pid_ns.load(SeqCst) == self.pid_ns && !self.is_mapped_by(pid) {
-                slot.attaches.store(0, SeqCst);
+                let _ = slot.attaches.compare_exchange(word, 0, SeqCst, SeqCst);
             }
             Held::change(&slot.attaches, |held| Some(Held { granted: held.attaches.min(held.granted), ..held }));
         }
@@ -236,13 +261,15 @@ impl Ledger {
             held.granted + held.asked
         };
         let slots = || self.processes().iter().filter(|slot| is_process(slot));
-        self.layout().session_attaches.recompute(|| Some(slots().map(held).sum()));
+        self.layout().session_attaches.recompute(|| slots().map(held).sum());
         busy
     }
 
     /// False only if process `pid` certainly runs a program that has not this ledger: whatever it had attached went with exec.
     fn is_mapped_by(&self, pid: u32) -> bool {
-        self.inode == 0 || liveness::maps_inode(pid, self.inode).unwrap_or(true)
+        // Some file systems show another inode in the map: then it says nothing.
+        let tells = || liveness::maps_inode(crate::sys::getpid(), self.inode) == Some(true);
+        self.inode == 0 || liveness::maps_inode(pid, self.inode).unwrap_or(true) || !tells()
     }
 
     /// The attaches of all processes.

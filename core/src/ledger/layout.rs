@@ -85,8 +85,8 @@ pub enum State {
     Live = 2,
     /// As `Live`, and IPC_RMID was called: it goes with its last attach.
     Removed = 3,
-    /// Being given back.
-    Releasing = 4,
+    /// No state that anybody writes: left alone.
+    Damaged = 4,
 }
 
 /// A segment slot's state word, taken apart.
@@ -98,14 +98,14 @@ pub struct StateWord {
 }
 
 impl StateWord {
-    /// Taken from a slot; an unknown state is as good as a slot in the middle of release.
+    /// Taken from a slot.
     pub fn from_u64(word: u64) -> StateWord {
         let state = match word & 0xff {
             0 => State::Free,
             1 => State::Pending,
             2 => State::Live,
             3 => State::Removed,
-            _ => State::Releasing,
+            _ => State::Damaged,
         };
         StateWord { state, generation: (word >> 8) as u32 & 0xff_ffff, pid: (word >> 32) as u32 }
     }

@@ -23,7 +23,7 @@ fn open(pid: u32, name: &str) -> Option<File> {
 }
 
 fn stat(pid: u32) -> Option<Stat> {
-    let mut buffer = [0; 1024];
+    let mut buffer = [0; 512];
     let file = open(pid, "stat")?;
     parse_stat(file.read(&mut buffer).ok()?)
 }
@@ -41,11 +41,13 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
 }
 
 /// When process `pid` began, 0 if that can't be known.
+#[inline(never)]
 pub fn start_time(pid: u32) -> u64 {
     stat(pid).map_or(0, |stat| stat.start)
 }
 
 /// False only if it is sure that process `pid`, begun at `start` (0: unknown), holds nothing any more.
+#[inline(never)]
 pub fn is_alive(pid: u32, start: u64) -> bool {
     match stat(pid) {
         Some(stat) if start != 0 && stat.start != start => false,
@@ -61,6 +63,7 @@ pub fn is_alive(pid: u32, start: u64) -> bool {
 }
 
 /// How many mappings of System V segments process `pid` has: an attach has at least one. `None` if that can't be seen.
+#[inline(never)]
 pub fn attached(pid: u32) -> Option<u64> {
     let mut counter = MapsCounter::default();
     read_maps(pid, |byte| counter.push(byte))?;
@@ -68,6 +71,7 @@ pub fn attached(pid: u32) -> Option<u64> {
 }
 
 /// True if process `pid` has a file with this inode mapped. `None` if that can't be seen.
+#[inline(never)]
 pub fn maps_inode(pid: u32, inode: u64) -> Option<bool> {
     // The inode is a line's fifth field.
     let (mut field, mut number, mut found) = (0, 0_u64, false);
@@ -85,7 +89,7 @@ pub fn maps_inode(pid: u32, inode: u64) -> Option<bool> {
 
 fn read_maps(pid: u32, mut each: impl FnMut(u8)) -> Option<()> {
     let file = open(pid, "maps")?;
-    let mut buffer = [0; 1024];
+    let mut buffer = [0; 512];
     let mut empty = true;
     loop {
         match file.read(&mut buffer).ok()? {

@@ -14,7 +14,10 @@ mod segment;
 pub mod tally;
 
 use core::ffi::CStr;
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use core::sync::atomic::{
+    AtomicU64, AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
 
 pub use attach::Attaching;
 use attach::Held;
@@ -29,6 +32,8 @@ use crate::map::Mapping;
 use crate::policy::Policy;
 use crate::sys::{self, File};
 
+/// What a child inherits is not known to its parent.
+const UNKNOWN: u64 = u64::MAX;
 /// How often a refused call looks again while others' calls are under way, which may give room back.
 const PATIENCE: u32 = 200;
 
@@ -43,6 +48,8 @@ pub struct Ledger {
     inode: u64,
     /// The slot this program image had before a fork, plus one: the child inherits its attaches.
     image_slot: AtomicUsize,
+    /// What the next child inherits.
+    inherited: AtomicU64,
     /// Where the last free segment slot was.
     hint: AtomicUsize,
 }
@@ -115,6 +122,7 @@ impl Ledger {
             pid_ns: liveness::namespace(c"/proc/self/ns/pid"),
             inode,
             image_slot: AtomicUsize::new(0),
+            inherited: AtomicU64::new(0),
             hint: AtomicUsize::new(0),
         }
     }
@@ -150,49 +158,47 @@ impl Ledger {
     }
 
     #[cold]
+    #[inline(never)]
     fn claim(&self, identity: &Identity) -> Option<(usize, &ProcessSlot)> {
         let pid = identity.pid();
         let start = liveness::start_time(pid);
-        let same = |slot: &ProcessSlot| {
-            let is = |value: &core::sync::atomic::AtomicU64, wanted: u64| value.load(SeqCst) == wanted;
-            is(&slot.pid, pid.into()) && is(&slot.start, start) && is(&slot.pid_ns, self.pid_ns)
-        };
-        // An image that this process ran before exec left its slot, or the thread beside us has just claimed one.
-        let before = if start == 0 { None } else { self.processes().iter().position(same) };
-        let (at, image_before) = match before {
-            Some(at) => (at, true),
-            None => (
-                self.free_process(pid).or_else(|| {
-                    self.settle_processes();
-                    self.free_process(pid)
-                })?,
-                false,
-            ),
-        };
+        // The thread beside us may have just claimed one, or the image before exec have left it.
+        let found = (start != 0).then(|| self.slot_of(pid, start)).flatten().or_else(|| self.free_process(pid)).or_else(|| {
+            self.settle_processes();
+            self.free_process(pid)
+        });
+        let mut at = found?;
         let slot = &self.layout().processes[at];
         slot.start.store(start, SeqCst);
         slot.pid_ns.store(self.pid_ns, SeqCst);
         let place = identity.ledger_slot();
-        let winner = match place.compare_exchange(0, at as u64 + 1, SeqCst, SeqCst) {
-            Ok(_) => at,
-            // Stale, or another thread's: the stale one's pid is not ours.
-            Err(other) if self.layout().processes.get(other as usize - 1).is_some_and(same) && other as usize != at + 1 => {
+        let kept = place.load(SeqCst);
+        let stale = self
+            .layout()
+            .processes
+            .get((kept as usize).wrapping_sub(1))
+            .is_none_or(|slot| slot.pid.load(SeqCst) != u64::from(pid));
+        if stale && place.compare_exchange(kept, at as u64 + 1, SeqCst, SeqCst).is_ok() {
+            // A child that no fork handler announced has its parent's attaches. One thread of the image comes here.
+            if self.image_slot.swap(at + 1, SeqCst) != 0 {
+                self.inherit(slot, liveness::attached(pid).unwrap_or(0));
+            }
+        } else {
+            let theirs = (place.load(SeqCst) as usize).checked_sub(1)?;
+            if theirs != at {
                 slot.pid.store(0, SeqCst);
-                return Some((other as usize - 1, &self.layout().processes[other as usize - 1]));
+                at = theirs;
             }
-            Err(_) => {
-                place.store(at as u64 + 1, SeqCst);
-                at
-            }
-        };
-        // A child that no fork handler announced has its parent's attaches; an image after exec has none.
-        if image_before {
-            self.drop_attaches(slot);
         }
-        if self.image_slot.swap(winner + 1, SeqCst) != 0 {
-            self.inherit(slot, liveness::attached(pid).unwrap_or(0));
-        }
-        Some((winner, slot))
+        Some((at, self.layout().processes.get(at)?))
+    }
+
+    fn slot_of(&self, pid: u32, start: u64) -> Option<usize> {
+        self.processes().iter().position(|slot| {
+            slot.pid.load(SeqCst) == u64::from(pid)
+                && slot.start.load(SeqCst) == start
+                && slot.pid_ns.load(SeqCst) == self.pid_ns
+        })
     }
 
     fn free_process(&self, pid: u32) -> Option<usize> {
@@ -205,18 +211,33 @@ impl Ledger {
         Some(at)
     }
 
-    /// A program begins: attaches of the one that the process ran before exec are gone, also if this one never makes a call.
+    /// A program begins, and no thread of it has come here yet: attaches of the one that the process ran before exec are gone.
     pub fn image_started(&self, identity: &Identity) {
-        if self.processes().iter().any(|slot| slot.pid.load(SeqCst) == u64::from(identity.pid())) {
-            self.claim(identity);
+        let pid = identity.pid();
+        if self.processes().iter().any(|slot| slot.pid.load(SeqCst) == u64::from(pid))
+            && let Some(at) = self.slot_of(pid, liveness::start_time(pid))
+        {
+            let epoch = self.layout().session_attaches.epoch();
+            self.drop_attaches(&self.layout().processes[at], epoch);
         }
+    }
+
+    /// A fork is about to happen: notes what the child inherits. Afterwards the parent may have less, or be gone.
+    pub fn fork_begins(&self, identity: &Identity) {
+        let slot = self.image_slot.load(SeqCst).checked_sub(1).and_then(|at| self.layout().processes.get(at));
+        let attaches = slot.map_or(0, |slot| Held::load(&slot.attaches).attaches);
+        // With an attach under way only the child itself can see what it got.
+        let known = if identity.attaches_begun().is_some() { attaches } else { UNKNOWN };
+        self.inherited.store(known, SeqCst);
     }
 
     /// Claims a slot for a new child that has its parent's attaches; called in the child.
     pub fn forked(&self, identity: &Identity) {
-        let Some(parent) = self.image_slot.swap(0, SeqCst).checked_sub(1) else { return };
-        let Some(parent) = self.layout().processes.get(parent) else { return };
-        let inherited = Held::load(&parent.attaches).attaches;
+        self.image_slot.store(0, SeqCst);
+        let inherited = match self.inherited.load(SeqCst) {
+            UNKNOWN => liveness::attached(identity.pid()).unwrap_or(0),
+            known => known,
+        };
         if inherited > 0
             && let Some((_, slot)) = self.mine(identity)
         {
@@ -224,11 +245,12 @@ impl Ledger {
         }
     }
 
-    /// Gives the calling process's slot back, at its end.
+    /// Gives the calling process's slot back, at its end, if it has nothing attached.
     pub fn leave(&self, identity: &Identity) {
-        let kept = identity.ledger_slot().swap(0, SeqCst) as usize;
+        let kept = identity.ledger_slot().load(SeqCst) as usize;
         if let Some(slot) = kept.checked_sub(1).and_then(|at| self.layout().processes.get(at))
             && slot.pid.load(SeqCst) == u64::from(identity.pid())
+            && self.end_attaches(slot)
         {
             self.retire(slot, identity.pid());
         }

@@ -11,28 +11,36 @@ use crate::backend::Backend;
 
 impl Ledger {
     /// Frees the slots of segments that are gone, and decides about those whose creator was killed on the way.
+    #[inline(never)]
     pub(super) fn settle_segments(&self, backend: &impl Backend) {
+        if !self.is_in_its_namespaces() {
+            return;
+        }
         for (at, slot) in self.segment_slots().iter().enumerate() {
             let word = slot.load();
-            let here = slot.ipc_ns.load(SeqCst) == self.ipc_ns;
+            if slot.ipc_ns.load(SeqCst) != self.ipc_ns {
+                continue;
+            }
             match word.state {
-                State::Live | State::Removed if here && !backend.exists(slot.shmid.load(SeqCst) as u32 as i32) => {
+                State::Live | State::Removed if !backend.exists(slot.shmid.load(SeqCst) as u32 as i32) => {
                     self.release(at, word);
                 }
-                State::Pending | State::Releasing
-                    if self.creator_is_gone(at, word)
-                        && !(word.state == State::Pending && here && self.adopt(at, word, backend)) =>
-                {
-                    slot.pages.store(0, SeqCst);
-                    slot.advance(word, word.with(State::Free));
-                }
+                State::Pending if self.creator_is_gone(at, word) => self.take_over(at, word, backend),
                 _ => {}
             }
         }
     }
 
+    /// False after the caller moved to other namespaces (unshare, setns): what it sees says nothing about the ledger's then.
+    fn is_in_its_namespaces(&self) -> bool {
+        liveness::namespace(c"/proc/self/ns/ipc") == self.ipc_ns && liveness::namespace(c"/proc/self/ns/pid") == self.pid_ns
+    }
+
     /// Frees the slots of removed segments that have gone with their last attach.
     pub(super) fn settle_removed(&self, backend: &impl Backend) {
+        if !self.is_in_its_namespaces() {
+            return;
+        }
         for (at, slot) in self.segment_slots().iter().enumerate() {
             let word = slot.load();
             if word.state == State::Removed
@@ -56,10 +64,16 @@ impl Ledger {
         process.pid_ns.load(SeqCst) == self.pid_ns && !liveness::is_alive(pid, process.start.load(SeqCst))
     }
 
-    /// A creator killed between the kernel's answer and its own note of it left a segment that is in no book: finds it.
-    fn adopt(&self, at: usize, word: StateWord, backend: &impl Backend) -> bool {
+    /// Settles a slot whose creator was killed. Between the kernel's answer and its own note of it, it left a segment that is in no
+    /// book: that is searched for. The slot becomes the caller's own first, so that two do not settle one.
+    fn take_over(&self, at: usize, word: StateWord, backend: &impl Backend) {
         let slot = &self.layout().segments[at];
-        let mut adopted = false;
+        let pid = crate::sys::getpid();
+        let mine = StateWord { state: State::Pending, generation: word.generation.wrapping_add(1), pid };
+        if !slot.advance(word, mine) {
+            return;
+        }
+        let mut found = None;
         backend.created_by(word.pid, slot.size.load(SeqCst), &mut |shmid| {
             let known = self.segment_slots().iter().any(|other| {
                 matches!(other.load().state, State::Live | State::Removed)
@@ -67,17 +81,29 @@ impl Ledger {
                     && other.ipc_ns.load(SeqCst) == self.ipc_ns
             });
             if !known {
-                slot.shmid.store(u64::from(shmid as u32), SeqCst);
-                adopted = slot.advance(word, word.with(State::Live));
-                self.by_shmid(shmid).store(at as u64, SeqCst);
+                found = Some(shmid);
             }
             !known
         });
-        adopted
+        match found {
+            Some(shmid) => {
+                slot.shmid.store(u64::from(shmid as u32), SeqCst);
+                slot.advance(mine, mine.with(State::Live));
+                self.by_shmid(shmid).store(at as u64, SeqCst);
+            }
+            // What it may have added to the totals goes when they are made anew.
+            None => {
+                slot.advance(mine, mine.with(State::Free));
+            }
+        }
     }
 
     /// Frees the slots of processes that are gone.
+    #[inline(never)]
     pub(super) fn settle_processes(&self) {
+        if !self.is_in_its_namespaces() {
+            return;
+        }
         for slot in self.processes() {
             let pid = slot.pid.load(SeqCst);
             if is_process(slot) && self.is_gone(slot, pid as u32) {
@@ -88,10 +114,12 @@ impl Ledger {
 
     /// Frees a process's slot, if nobody else does.
     pub(super) fn retire(&self, slot: &ProcessSlot, pid: u32) {
+        // Before the slot is gone from the sums.
+        let epoch = self.layout().session_attaches.epoch();
         if slot.pid.compare_exchange(pid.into(), TOMBSTONE, SeqCst, SeqCst).is_err() {
             return;
         }
-        self.drop_attaches(slot);
+        self.drop_attaches(slot, epoch);
         slot.usage.pages.clear();
         slot.usage.segments.clear();
         slot.start.store(0, SeqCst);
@@ -107,7 +135,7 @@ impl Ledger {
                 let word = slot.load();
                 word.state != State::Free && (!mine || (word.pid == pid && slot.process.load(SeqCst) == at as u64))
             });
-            Some(counted.fold(0_u64, |sum, (index, _)| sum.saturating_add(of(index))))
+            counted.fold(0_u64, |sum, (index, _)| sum.saturating_add(of(index)))
         };
         let pages = |index: usize| self.layout().segments[index].pages.load(SeqCst);
         let session = &self.layout().session;
@@ -115,22 +143,24 @@ impl Ledger {
         session.segments.recompute(|| sum(&|_| 1, false));
         process.usage.pages.recompute(|| sum(&pages, true));
         process.usage.segments.recompute(|| sum(&|_| 1, true));
-        self.segment_slots().iter().any(|slot| matches!(slot.load().state, State::Pending | State::Releasing))
+        self.segment_slots().iter().any(|slot| slot.load().state == State::Pending)
     }
 
     /// Makes all of the session's totals anew.
     pub(super) fn recount_session(&self) {
         let session = &self.layout().session;
         let counted = || self.segment_slots().iter().filter(|slot| slot.load().state != State::Free);
-        session.pages.recompute(|| Some(counted().fold(0, |sum: u64, slot| sum.saturating_add(slot.pages.load(SeqCst)))));
-        session.segments.recompute(|| Some(counted().count() as u64));
+        session.pages.recompute(|| counted().fold(0, |sum: u64, slot| sum.saturating_add(slot.pages.load(SeqCst))));
+        session.segments.recompute(|| counted().count() as u64);
         self.recount_attaches();
     }
 
     /// The process whose segments hold most of what `amount` measures, and how much.
+    #[cold]
+    #[inline(never)]
     pub(super) fn largest_creator(&self, amount: impl Fn(&super::SegmentSlot) -> u64) -> (u32, u64) {
         // More creators than this at a time, and the largest may be missed: it is a hint for people.
-        let mut sums = [(0_u32, 0_u64); 64];
+        let mut sums = [(0_u32, 0_u64); 16];
         for slot in self.segment_slots() {
             let word = slot.load();
             if word.state == State::Free {

@@ -185,9 +185,7 @@ impl Ledger {
     }
 
     fn cancel_uncounted(&self, reservation: Reservation) {
-        let slot = &self.layout().segments[reservation.slot];
-        slot.pages.store(0, SeqCst);
-        slot.advance(reservation.word, reservation.word.with(State::Free));
+        self.layout().segments[reservation.slot].advance(reservation.word, reservation.word.with(State::Free));
     }
 
     /// Frees a segment's slot and takes it off the totals, unless somebody else does.
@@ -197,12 +195,11 @@ impl Ledger {
         let creator = creator.filter(|creator| creator.pid.load(SeqCst) == u64::from(word.pid));
         let usages = [Some(&self.layout().session), creator.map(|creator| &creator.usage)];
         let epochs = usages.map(|usage| usage.map(|usage| (usage, usage.pages.epoch(), usage.segments.epoch())));
-        let releasing = word.with(State::Releasing);
-        if !slot.advance(word, releasing) {
+        // They can't change as long as the state word stands, which has the slot's generation in it.
+        let pages = slot.pages.load(SeqCst);
+        if !slot.advance(word, word.with(State::Free)) {
             return;
         }
-        let pages = slot.pages.swap(0, SeqCst);
-        slot.advance(releasing, releasing.with(State::Free));
         for (usage, of_pages, of_segments) in epochs.into_iter().flatten() {
             usage.pages.subtract(pages, of_pages);
             usage.segments.subtract(1, of_segments);

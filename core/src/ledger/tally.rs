@@ -9,8 +9,13 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-const VALUE_BITS: u32 = 48;
+// A word: the value, how often it was changed, and the epoch.
+const VALUE_BITS: u32 = 40;
+const CHANGE_BITS: u32 = 12;
 const VALUE: u64 = (1 << VALUE_BITS) - 1;
+const ONE_CHANGE: u64 = 1 << VALUE_BITS;
+const CHANGES: u64 = ((1 << CHANGE_BITS) - 1) << VALUE_BITS;
+const EPOCH_SHIFT: u32 = VALUE_BITS + CHANGE_BITS;
 
 /// The total. All zeros is a new one.
 #[derive(Debug, Default)]
@@ -32,7 +37,7 @@ impl Tally {
 
     /// The epoch, to be taken before a slot is freed.
     pub fn epoch(&self) -> Epoch {
-        Epoch(self.0.load(SeqCst) >> VALUE_BITS)
+        Epoch(self.0.load(SeqCst) >> EPOCH_SHIFT)
     }
 
     /// Adds `amount` if the total stays within `limit`.
@@ -40,51 +45,44 @@ impl Tally {
     /// # Errors
     /// The total, if it would not.
     pub fn add(&self, amount: u64, limit: Option<u64>) -> Result<(), u64> {
-        self.change(|value| {
-            let sum = value + amount.min(Self::MOST);
-            if limit.is_some_and(|limit| sum > limit) { None } else { Some(sum.min(VALUE)) }
-        })
+        let next = |now: u64| {
+            let sum = (now & VALUE) + amount.min(Self::MOST);
+            (limit.is_none_or(|limit| sum <= limit)).then(|| changed(now, sum.min(VALUE)))
+        };
+        self.0.fetch_update(SeqCst, SeqCst, next).map(|_| ()).map_err(|now| now & VALUE)
     }
 
     /// Subtracts what a slot freed since `epoch` held.
     pub fn subtract(&self, amount: u64, epoch: Epoch) {
-        let mut now = self.0.load(SeqCst);
-        while now >> VALUE_BITS == epoch.0 {
+        let next = |now: u64| {
             let value = (now & VALUE).saturating_sub(amount.min(Self::MOST));
-            match self.0.compare_exchange_weak(now, now & !VALUE | value, SeqCst, SeqCst) {
-                Ok(_) => return,
-                Err(other) => now = other,
-            }
-        }
+            (now >> EPOCH_SHIFT == epoch.0).then(|| changed(now, value))
+        };
+        // Of another epoch: the sum that began it may already lack the slot.
+        let _ = self.0.fetch_update(SeqCst, SeqCst, next);
     }
 
-    /// Sets the total to `sum`'s result and starts a new epoch, unless others change it all the time: then it stays as it is.
-    pub fn recompute(&self, sum: impl Fn() -> Option<u64>) {
+    /// Sets the total to `sum`'s result and starts a new epoch, unless others change it all the time: then it stays as it is, too
+    /// high at worst.
+    pub fn recompute(&self, sum: impl Fn() -> u64) {
         for _ in 0..16 {
             let before = self.0.load(SeqCst);
-            let Some(sum) = sum() else { return };
-            let after = (before >> VALUE_BITS).wrapping_add(1) << VALUE_BITS | sum.min(VALUE);
+            let after = ((before >> EPOCH_SHIFT).wrapping_add(1) << EPOCH_SHIFT) | sum().min(VALUE);
+            // The number of changes is part of the word: one up and one down meanwhile do not look like none.
             if self.0.compare_exchange(before, after, SeqCst, SeqCst).is_ok() {
                 return;
             }
         }
     }
 
-    /// Makes it a new one.
+    /// Empties it for its next owner; what somebody subtracts late does not touch that one's.
     pub fn clear(&self) {
-        self.0.store(0, SeqCst);
+        self.recompute(|| 0);
     }
+}
 
-    fn change(&self, next: impl Fn(u64) -> Option<u64>) -> Result<(), u64> {
-        let mut now = self.0.load(SeqCst);
-        loop {
-            let value = next(now & VALUE).ok_or(now & VALUE)?;
-            match self.0.compare_exchange_weak(now, now & !VALUE | value, SeqCst, SeqCst) {
-                Ok(_) => return Ok(()),
-                Err(other) => now = other,
-            }
-        }
-    }
+fn changed(now: u64, value: u64) -> u64 {
+    (now >> EPOCH_SHIFT << EPOCH_SHIFT) | ((now & CHANGES).wrapping_add(ONE_CHANGE) & CHANGES) | value
 }
 
 #[cfg(test)]
@@ -105,7 +103,7 @@ mod tests {
         let tally = Tally::default();
         tally.add(5, None).unwrap();
         let epoch = tally.epoch();
-        tally.recompute(|| Some(2));
+        tally.recompute(|| 2);
         tally.subtract(3, epoch);
         assert_eq!(tally.get(), 2);
     }
@@ -117,11 +115,27 @@ mod tests {
         tally.recompute(|| {
             if first.replace(false) {
                 tally.add(7, None).unwrap();
-                return Some(0);
+                return 0;
             }
-            Some(7)
+            7
         });
         assert_eq!(tally.get(), 7);
+    }
+
+    #[test]
+    fn one_up_and_one_down_meanwhile_void_a_sum_too() {
+        let tally = Tally::default();
+        tally.add(5, None).unwrap();
+        let first = core::cell::Cell::new(true);
+        tally.recompute(|| {
+            if first.replace(false) {
+                tally.add(1, None).unwrap();
+                tally.subtract(1, tally.epoch());
+                return 4;
+            }
+            5
+        });
+        assert_eq!(tally.get(), 5);
     }
 
     #[test]
@@ -131,6 +145,6 @@ mod tests {
             tally.add(u64::MAX, None).unwrap();
         }
         assert_eq!(tally.epoch(), Epoch(0));
-        assert!(tally.add(1, Some(1 << 40)).is_err());
+        assert!(tally.add(1, Some(1 << 39)).is_err());
     }
 }

@@ -213,6 +213,7 @@ fn a_damaged_ledger_is_answered() {
     if let Ok((Some(attaching), _)) = world.ledger.reserve_attach(&world.identity, world.identity.me(), &world.policy) {
         world.ledger.settle(world.identity.me(), attaching, true);
     }
-    world.ledger.detached(&world.identity);
+    world.ledger.begin_detach(&world.identity, world.identity.me());
+    world.ledger.end_detach(&world.identity, world.identity.me(), true);
     world.ledger.leave(&world.identity);
 }
