@@ -39,6 +39,11 @@ pub struct shmgate_counters {
 
 /// Runs `work`; a panic in it becomes `otherwise`.
 fn guarded<T>(otherwise: T, work: impl FnOnce() -> T) -> T {
+    let work = || {
+        #[cfg(feature = "test-panic")]
+        crate::process::panic_for_a_test(c"capi");
+        work()
+    };
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(otherwise)
 }
 

@@ -3,6 +3,7 @@
 //! The gate is made by whoever comes first: our constructor, or a hook that another library's constructor or a signal handler
 //! reached before it. Making one twice is harmless, the first one stays; nobody waits for anybody.
 
+use core::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use once_cell::race::OnceBox;
@@ -41,7 +42,12 @@ extern "C" fn first() -> &'static Gate<Kernel> {
 fn make() -> Box<Gate<Kernel>> {
     quiet_panics();
     let kernel = Kernel(next::functions());
-    Box::new(catch_unwind(|| Gate::from_environment(kernel)).unwrap_or_else(|_| Gate::refusing(kernel)))
+    let make = || {
+        #[cfg(feature = "test-panic")]
+        panic_for_a_test(c"start");
+        Gate::from_environment(kernel)
+    };
+    Box::new(catch_unwind(make).unwrap_or_else(|_| Gate::refusing(kernel)))
 }
 
 /// Nothing of ours is printed when we panic: the edge says what there is to say. Rust code of the host has a std of its own.
@@ -50,9 +56,22 @@ pub fn quiet_panics() {
 }
 
 /// Runs `work` between the host's calls: errno stays, and a panic ends here.
-fn guarded(work: impl FnOnce()) {
+fn guarded(place: &CStr, work: impl FnOnce()) {
     let _errno = HostErrno::save();
-    let _ = catch_unwind(AssertUnwindSafe(work));
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        #[cfg(feature = "test-panic")]
+        panic_for_a_test(place);
+        let _ = place;
+        work();
+    }));
+}
+
+/// Panics where `SHMGATE_TEST_PANIC` names this place.
+#[cfg(feature = "test-panic")]
+pub fn panic_for_a_test(place: &CStr) {
+    if shmgate_core::sys::environment(c"SHMGATE_TEST_PANIC") == Some(place) {
+        panic!("asked for by SHMGATE_TEST_PANIC");
+    }
 }
 
 #[used]
@@ -60,7 +79,7 @@ fn guarded(work: impl FnOnce()) {
 static CONSTRUCTOR: extern "C" fn() = constructor;
 
 extern "C" fn constructor() {
-    guarded(|| {
+    guarded(c"constructor", || {
         // All of them now: later the dynamic linker's lock may be held by a thread that a fork left behind.
         next::find_all();
         dlopen::prepare(gate().drops_deepbind());
@@ -70,12 +89,12 @@ extern "C" fn constructor() {
 }
 
 extern "C" fn before_fork() {
-    guarded(|| gate().fork_begins());
+    guarded(c"prepare", || gate().fork_begins());
 }
 
 /// fork returns in the child: it has its parent's attaches, under another pid.
 extern "C" fn in_child() {
-    guarded(|| gate().forked());
+    guarded(c"fork", || gate().forked());
 }
 
 #[used]
@@ -83,7 +102,7 @@ extern "C" fn in_child() {
 static DESTRUCTOR: extern "C" fn() = destructor;
 
 extern "C" fn destructor() {
-    guarded(|| {
+    guarded(c"destructor", || {
         if let Some(gate) = GATE.get() {
             gate.leave();
         }

@@ -13,6 +13,7 @@ pub fn trials() -> Vec<Trial> {
         both_race_for_segments,
         both_race_for_attaches,
         threads_race_for_their_process_quota,
+        first_calls_of_threads_race_for_attaches,
     ]
 }
 
@@ -51,4 +52,13 @@ fn both_race_for_attaches() {
 
 fn threads_race_for_their_process_quota() {
     race("get", 3, 5, "[quota.process]\nsegments = 2\n", 6);
+}
+
+fn first_calls_of_threads_race_for_attaches() {
+    let namespace = Namespace::fresh();
+    let session = Session::with_policy(&namespace, "[quota.process]\nattaches = 4\n");
+    for round in 0..ROUNDS {
+        let outcome = Run::new(program("traps/first_calls")).namespace(&namespace).session(&session).output().silent();
+        assert_eq!(outcome.stdout, "4\n", "round {round}");
+    }
 }

@@ -12,6 +12,7 @@ pub fn trials() -> Vec<Trial> {
         inherited_attaches_count,
         over_exec,
         exec_gives_attaches_back,
+        exec_of_an_image_that_makes_no_call,
         exec_of_an_ungated_image_gives_attaches_back,
         over_unrelated_processes,
         over_several_runs,
@@ -65,6 +66,20 @@ fn exec_gives_attaches_back() {
         assert_eq!(scene.agent.ask(&format!("at {shmid}")), "EMFILE");
         assert_eq!(scene.agent.ask("exec"), "here again");
     }
+}
+
+fn exec_of_an_image_that_makes_no_call() {
+    let mut scene = scene("[quota.session]\nattaches = 2\n");
+    let shmid = scene.agent.number("get 0 1 0600");
+    let at = format!("at {shmid}");
+    let mut other = scene.another();
+    scene.agent.number(&at);
+    scene.agent.number(&at);
+    assert_eq!(other.ask(&at), "EMFILE");
+    assert_eq!(scene.agent.ask("exec"), "here again");
+    other.number(&at);
+    other.number(&at);
+    assert_eq!(other.ask(&at), "EMFILE");
 }
 
 fn exec_of_an_ungated_image_gives_attaches_back() {

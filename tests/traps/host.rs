@@ -1,6 +1,7 @@
 //! What is the host's: errno, its descriptors, its standard error.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use libtest_mimic::Trial;
@@ -17,6 +18,10 @@ pub fn trials() -> Vec<Trial> {
         host_that_closes_all_descriptors_log_stderr,
         host_that_redirects_its_stderr,
         no_descriptor_is_left_open,
+        host_that_reuses_every_descriptor_log_stderr,
+        host_that_reuses_every_descriptor_journal,
+        new_log_has_its_mode_whatever_the_umask,
+        calls_do_not_allocate,
     ]
 }
 
@@ -99,4 +104,64 @@ fn no_descriptor_is_left_open() {
     let session = Session::with_policy(&namespace, LARGE);
     let gated = Run::new(program("behaviour/surroundings")).namespace(&namespace).session(&session).output().silent();
     assert_eq!(gated.stdout, native.stdout);
+}
+
+/// The number that a descriptor was parked at leads to a file of the host's: nothing may be written there.
+#[track_caller]
+fn reuses_every_descriptor(run: Run, own: &Path) {
+    let outcome = run.arg(own).arg(REUSING_CALLS.to_string()).output().success();
+    assert_eq!(outcome.stdout, "bad: 0, in the host's file: 0\n");
+}
+
+/// More than a journal has room for at the start: it grows after the descriptor is the host's.
+const REUSING_CALLS: usize = 60_000;
+
+fn host_that_reuses_every_descriptor_log_stderr() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let stderr = File::create(place.path().join("stderr")).expect("file");
+    let run = Run::new(program("traps/reuse_all")).gated().env("SHMGATE_LOG", "stderr").stderr(stderr);
+    reuses_every_descriptor(run, &place.path().join("own"));
+    let lines = fs::read_to_string(place.path().join("stderr")).expect("log").lines().count();
+    assert_eq!(lines, REUSING_CALLS, "standard error itself is still what it was");
+}
+
+fn host_that_reuses_every_descriptor_journal() {
+    let namespace = Namespace::fresh();
+    let session = Session::with_policy(&namespace, LARGE);
+    let run = Run::new(program("traps/reuse_all")).namespace(&namespace).session(&session);
+    reuses_every_descriptor(run, &session.place().join("own"));
+    assert_eq!(session.records().len(), REUSING_CALLS);
+}
+
+fn new_log_has_its_mode_whatever_the_umask() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    for mask in [0o077, 0o777, 0] {
+        let log = place.path().join(format!("log{mask:o}"));
+        let narrow = move || {
+            // SAFETY: a system call without memory.
+            unsafe { libc::umask(mask) };
+            Ok(())
+        };
+        let run = Run::new(program("traps/each_call")).gated().env("SHMGATE_LOG", &log);
+        // SAFETY: `narrow` makes one system call.
+        unsafe { run.prepare(narrow) }.output().silent();
+        let mode = fs::metadata(&log).expect("log").permissions().mode() & 0o7777;
+        assert_eq!(mode, 0o644, "under umask {mask:04o}");
+    }
+}
+
+fn calls_do_not_allocate() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let namespace = Namespace::fresh();
+    let session = Session::with_policy(&namespace, "[quota.segment]\nsize = \"1G\"\n[quota.session]\nattaches = 100\n");
+    let calls = || Run::new(program("traps/no_allocation"));
+    for (what, run) in [
+        ("native", calls()),
+        ("nothing set", calls().gated()),
+        ("log", calls().gated().env("SHMGATE_LOG", place.path().join("log"))),
+        ("JSON", calls().gated().env("SHMGATE_LOG", place.path().join("log")).env("SHMGATE_LOG_FORMAT", "json")),
+        ("session", calls().namespace(&namespace).session(&session)),
+    ] {
+        assert_eq!(run.output().silent().stdout, "allocations: 0\n", "{what}");
+    }
 }

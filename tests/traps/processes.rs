@@ -14,6 +14,9 @@ pub fn trials() -> Vec<Trial> {
     let mut all = trials![
         threads_and_fork_together,
         calls_from_a_signal_handler,
+        no_call_of_a_signal_handler_is_lost,
+        signal_stack_of_8_kib_is_enough,
+        pending_cancellation_waits,
         vfork_and_posix_spawn_leave_our_state_alone,
         each_kind_of_fork_has_its_own_pid,
     ];
@@ -45,6 +48,32 @@ fn threads_and_fork_together() {
 
 fn calls_from_a_signal_handler() {
     in_each_way("traps/signals");
+}
+
+fn no_call_of_a_signal_handler_is_lost() {
+    let namespace = Namespace::fresh();
+    let session = Session::with_policy(&namespace, LARGE);
+    let storm = Run::new(program("traps/signals_count")).namespace(&namespace).session(&session);
+    let outcome = storm.output().silent();
+    let (made, counted) = outcome.stdout.trim_end().split_once(' ').expect("two numbers");
+    assert_eq!(counted, made, "counted, and made");
+    assert_eq!(session.records().len().to_string(), made, "recorded, and made");
+}
+
+fn signal_stack_of_8_kib_is_enough() {
+    let namespace = Namespace::fresh();
+    let native = Run::new(program("traps/small_stack")).namespace(&namespace).output().silent();
+    // Refused calls need the most: they look through the books.
+    for policy in [LARGE, "[quota.session]\nbytes = \"4K\"\nattaches = 0\n"] {
+        let session = Session::with_policy(&namespace, policy);
+        let run = Run::new(program("traps/small_stack")).namespace(&namespace).session(&session);
+        let outcome = run.env("SHMGATE_LOG", session.place().join("log")).output().silent();
+        assert_eq!(outcome.stdout, native.stdout, "{policy}");
+    }
+}
+
+fn pending_cancellation_waits() {
+    in_each_way("traps/cancel");
 }
 
 fn vfork_and_posix_spawn_leave_our_state_alone() {

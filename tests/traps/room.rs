@@ -1,8 +1,9 @@
 //! No room: full disks, file size limits, closed pipes, little address space. The host must not notice.
 
-use std::fs::File;
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::ptr;
 
@@ -17,13 +18,14 @@ pub fn trials() -> Vec<Trial> {
     let mut all = trials![
         full_log_is_said_once,
         unwritable_log_is_said_once,
+        log_that_is_a_pipe_nobody_reads,
         file_size_limit_does_not_kill_log,
         file_size_limit_does_not_kill_journal,
         closed_pipe_does_not_kill,
         little_address_space,
     ];
     // Where root may not have a namespace it may not mount either.
-    let disks = root_trials![full_disk_under_the_log, full_disk_under_the_journal];
+    let disks = root_trials![full_disk_under_the_log, full_disk_under_the_journal, what_a_full_disk_loses_is_counted];
     all.extend(disks.into_iter().map(|trial| trial.with_ignored_flag(!is_root() || !Namespace::available())));
     all
 }
@@ -39,6 +41,24 @@ fn unwritable_log_is_said_once() {
         let run = Run::new(program("traps/each_call")).gated().env("SHMGATE_LOG", log).output();
         assert!(run.stdout.ends_with("alive\n") && run.status == Status::Exited(0), "{run}");
         assert_eq!(own_lines(&run.stderr).len(), 1, "{log}: {run}");
+    }
+}
+
+fn log_that_is_a_pipe_nobody_reads() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let log = place.path().join("pipe");
+    let made = Run::new("mkfifo").arg(&log).output();
+    assert_eq!(made.status, Status::Exited(0), "{made}");
+    let native = Run::new(program("traps/each_call")).output().silent();
+    let each = || Run::new(program("traps/each_call")).gated().env("SHMGATE_LOG", &log).output().success();
+    let nobody = each();
+    // Somebody has it open, and lets it become full.
+    let reader = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&log).expect("pipe");
+    while (&reader).write(&[b'x'; 4096]).is_ok() {}
+    let full = each();
+    for run in [nobody, full] {
+        assert_eq!(run.stdout, native.stdout);
+        assert_eq!(own_lines(&run.stderr).len(), 1, "{run}");
     }
 }
 
@@ -142,4 +162,22 @@ fn full_disk_under_the_journal() {
     assert_eq!(outcome.status, Status::Exited(0), "{outcome}");
     assert_eq!(outcome.stdout.matches(" 100000 ended\n").count(), 4, "{outcome}");
     own_lines(&outcome.stderr);
+}
+
+fn what_a_full_disk_loses_is_counted() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let session = place.path().join("session");
+    // The disk is gone with the process, so the reading is done there too.
+    let script = r#""$0" run --session "$1" -- "$2" 4 100000 0 >/dev/null && "$0" log "$1" --json 2>/dev/null | wc -l"#;
+    let run = Run::new("/bin/sh").env("SHMGATE_LIB", library()).args(["-c", script]);
+    let run = run.arg(command()).arg(&session).arg(program("hammer"));
+    // SAFETY: `tiny_disk` makes system calls only.
+    let outcome = unsafe { run.prepare(tiny_disk(place.path(), c"size=8m")) }.output().success();
+    let said = own_lines(&outcome.stderr);
+    let lost =
+        said.iter().find_map(|line| line.strip_prefix("shmgate: ")?.split_once(" calls were not recorded (No space left"));
+    let lost: u64 = lost.unwrap_or_else(|| panic!("nobody said that calls are lost: {outcome}")).0.parse().expect("number");
+    let recorded: u64 = outcome.stdout.trim().parse().expect("number");
+    // The parent's two calls are the others.
+    assert_eq!(recorded + lost, 400_002, "{recorded} recorded, {lost} lost");
 }

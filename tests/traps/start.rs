@@ -19,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
         deepbind_is_left_alone_with_nothing_set,
         dlopen_honours_the_callers_run_path,
         linked_program_is_gated,
+        missing_functions_do_not_end_the_host,
     ];
     let secure = as_root("at_secure_program_ignores_the_environment", at_secure_program_ignores_the_environment);
     all.push(secure.with_ignored_flag(!is_root() || ignores_setuid(&std::env::temp_dir())));
@@ -131,15 +132,20 @@ fn dlopen_honours_the_callers_run_path() {
     assert!(missing.stdout.contains("libplugin-that-is-not.so: cannot open shared object file"), "{missing}");
 }
 
-/// `secure.c` linked with the library by its soname, below `folder`.
-fn linked(folder: &Path, name: &str) -> PathBuf {
+/// `SOURCE.c` linked with the library by its soname, below `folder`; `before` stands before the library.
+fn linked_behind(source: &str, folder: &Path, name: &str, before: &[&str]) -> PathBuf {
     for link in ["libshmgate.so", "libshmgate.so.0"] {
         symlink(library(), folder.join(link)).expect("symbolic link");
     }
-    let options = [format!("-L{}", folder.display()), "-lshmgate".to_owned(), format!("-Wl,-rpath,{}", folder.display())];
+    let ours = [format!("-L{}", folder.display()), "-lshmgate".to_owned(), format!("-Wl,-rpath,{}", folder.display())];
+    let options: Vec<String> = before.iter().map(|&option| option.to_owned()).chain(ours).collect();
     let host = folder.join(name);
-    program_at("traps/secure", &host, &options);
+    program_at(source, &host, &options);
     host
+}
+
+fn linked(folder: &Path, name: &str) -> PathBuf {
+    linked_behind("traps/secure", folder, name, &[])
 }
 
 fn linked_program_is_gated() {
@@ -149,6 +155,17 @@ fn linked_program_is_gated() {
     let run = Run::new(host).env("SHMGATE_LOG", &log).output().silent();
     assert!(run.stdout.starts_with("secure: 0\nlibrary: ours\n"), "{run}");
     assert_eq!(fs::read_to_string(log).expect("log").lines().count(), 2);
+}
+
+fn missing_functions_do_not_end_the_host() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let host = linked_behind("traps/behind_libc", place.path(), "behind", &["-Wl,--no-as-needed", "-lc"]);
+    let log = place.path().join("log");
+    let run = Run::new(host).env("SHMGATE_LOG", &log).output().silent();
+    // The system calls take the place of what is missing; where there is none, it is an error.
+    let answers: Vec<&str> = run.stdout.lines().filter_map(|line| Some(line.rsplit_once(": ")?.1)).collect();
+    assert_eq!(answers, ["ok", "ok", "ok", "ok", "EINVAL", "ENOSYS", "ENOSYS", "NULL"], "{run}");
+    assert_eq!(fs::read_to_string(log).expect("log").lines().count(), 6);
 }
 
 fn at_secure_program_ignores_the_environment() {
