@@ -67,7 +67,7 @@ pub fn print(session: &Session, before: Counts, how_to_see: &str) {
     }
     if counts.lost > 0 {
         let why = Errno(journal.header().lost_errno.load(Relaxed) as i32).text();
-        say(format!("{} not recorded in {} ({why})", calls_were(counts.lost), session.dir().display()));
+        say(format!("{} not recorded ({why}); the session is {}", calls_were(counts.lost), session.dir().display()));
     }
     for segment in ledger.segments(&KERNEL) {
         left_behind(&segment);

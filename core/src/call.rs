@@ -1,5 +1,7 @@
 //! A call and its outcome as plain values: what the hooks hand in, what everything behind them speaks of.
 
+#![forbid(unsafe_code)]
+
 use crate::errno::Errno;
 
 /// A call of the System V shared memory interface (or `ftok`, which makes its keys) with the caller's arguments.

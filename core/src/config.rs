@@ -1,5 +1,7 @@
 //! What the environment asks of the library.
 
+#![forbid(unsafe_code)]
+
 use core::ffi::CStr;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;

@@ -1,5 +1,7 @@
 //! The field's names for keys, flags and commands, and how they are written.
 
+#![forbid(unsafe_code)]
+
 use core::fmt;
 
 /// `SHM_EXEC`, which the libc crate has not for every target.

@@ -3,6 +3,8 @@
 //! It belongs to one user, and nobody else can look into it: a directory that is another user's, open to others, or a symbolic
 //! link that somebody put into the way, is refused.
 
+#![forbid(unsafe_code)]
+
 use core::sync::atomic::Ordering::Relaxed;
 use std::ffi::{CString, OsStr};
 use std::io::{self, Write};

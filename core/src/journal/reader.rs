@@ -4,6 +4,8 @@
 //! cut short or written over gives [`Item::Damaged`], never a crash. It reads by slot; [`super::timeline`] puts what it reads
 //! into the order of time.
 
+#![forbid(unsafe_code)]
+
 use core::fmt;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::ffi::CStr;

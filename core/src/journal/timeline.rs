@@ -3,6 +3,8 @@
 //! Threads take slots in blocks, and a thread that rests leaves slots that it may come to much later: they are looked at again
 //! each time. What a follower has been given stays given: a call that took long may come after one that began later.
 
+#![forbid(unsafe_code)]
+
 use std::collections::HashMap;
 
 use super::format::{HEADER_LEN, SLOT_LEN};

@@ -3,6 +3,8 @@
 //! "Settle" frees the slots of what is gone, "recount" makes the totals anew from the slots. Both are safe beside any number of
 //! others doing the same or using the ledger.
 
+#![forbid(unsafe_code)]
+
 use core::sync::atomic::Ordering::SeqCst;
 
 use super::layout::{ProcessSlot, State, StateWord};

@@ -1,5 +1,7 @@
 //! Segments: reserved before the backend is asked to create one, committed or cancelled afterwards.
 
+#![forbid(unsafe_code)]
+
 use core::sync::atomic::{
     AtomicU64,
     Ordering::{Relaxed, SeqCst},

@@ -4,8 +4,11 @@
 //! frees its slot first, then subtracts. A process killed between the two leaves the total too high, never too low, so that a
 //! quota cannot be overrun; when a quota is reached, [`Tally::recompute`] sets the total to the sum again.
 //!
-//! An epoch in the upper bits makes that safe without a lock. Recomputing takes effect only if nothing was added or subtracted
-//! since it began; and a subtraction that finds the epoch changed is left out, since the new sum may already lack its slot.
+//! An epoch and a count of changes in the upper bits make that safe without a lock. Recomputing takes effect only if nothing was
+//! added or subtracted since it began (one up and one down are two changes); and a subtraction that finds the epoch changed is
+//! left out, since the new sum may already lack its slot.
+
+#![forbid(unsafe_code)]
 
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 

@@ -3,6 +3,8 @@
 //! [`parse`] makes a [`Policy`] of TOML, [`rule`] decides on a call's arguments; how much is in use is the ledger's business.
 //! Evaluating a policy neither allocates nor locks.
 
+#![forbid(unsafe_code)]
+
 pub mod parse;
 pub mod rule;
 pub mod size;

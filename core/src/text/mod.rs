@@ -3,6 +3,8 @@
 //!
 //! Nothing here allocates: the library writes these lines from inside a host's signal handler if need be.
 
+#![forbid(unsafe_code)]
+
 pub mod json;
 pub mod line;
 pub mod reason;

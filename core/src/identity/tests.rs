@@ -1,0 +1,59 @@
+//! Tests of `identity`.
+
+use super::*;
+use std::thread::scope;
+
+/// Ends as true if `check` holds in a child made without any fork handler.
+fn in_raw_clone(check: impl FnOnce() -> bool) -> bool {
+    // SAFETY: without CLONE_VM this is a fork that runs no handlers; the child makes system calls only, and ends.
+    let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } as i32;
+    if child == 0 {
+        let holds = check();
+        // SAFETY: ends the child without running the test harness's exit handlers.
+        unsafe { libc::_exit(i32::from(!holds)) };
+    }
+    let mut status = 0;
+    // SAFETY: the child is ours.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+}
+
+#[test]
+fn a_raw_clone_goes_by_its_own_name_and_starts_to_count_anew() {
+    let identity = Identity::new();
+    identity.me().count_call();
+    assert_eq!((identity.pid(), identity.me().tid()), (sys::getpid(), sys::gettid()));
+    assert!(in_raw_clone(|| {
+        identity.pid() == sys::getpid() && identity.me().tid() == sys::gettid() && identity.counts() == (0, 0)
+    }));
+}
+
+#[test]
+fn a_child_does_not_write_into_its_parents_block() {
+    let identity = Identity::new();
+    assert_eq!(identity.me().next_slots(1, 0, || Some((100, 132))), Some(100));
+    assert_eq!(identity.me().next_slots(2, 0, || unreachable!()), Some(101));
+    assert!(in_raw_clone(|| identity.me().next_slots(1, 0, || Some((200, 232))) == Some(200)));
+    assert_eq!(identity.me().next_slots(1, 0, || unreachable!()), Some(103));
+}
+
+#[test]
+fn what_does_not_fit_a_block_or_is_another_users_begins_a_new_one() {
+    let identity = Identity::new();
+    assert_eq!(identity.me().next_slots(1, 0, || Some((100, 104))), Some(100));
+    assert_eq!(identity.me().next_slots(3, 0, || unreachable!()), Some(101));
+    assert_eq!(identity.me().next_slots(1, 0, || Some((200, 232))), Some(200));
+    assert_eq!(identity.me().next_slots(32, 0, || Some((300, 364))), Some(300));
+    assert_eq!(identity.me().next_slots(1, 7, || Some((400, 464))), Some(400));
+}
+
+#[test]
+fn no_count_of_any_number_of_threads_is_lost() {
+    let identity = Identity::new();
+    scope(|scope| {
+        for _ in 0..SHARDS + 20 {
+            scope.spawn(|| (0..1000).for_each(|_| identity.me().count_call()));
+        }
+    });
+    assert_eq!(identity.counts(), ((SHARDS as u64 + 20) * 1000, 0));
+}

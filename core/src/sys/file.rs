@@ -1,0 +1,138 @@
+//! Descriptors: one that is closed when dropped, and one that is kept where hosts seldom look.
+
+use core::ffi::CStr;
+use core::sync::atomic::{AtomicI32, Ordering::Relaxed};
+
+use super::stat_fd;
+use crate::errno::Errno;
+
+/// An open descriptor, closed when dropped.
+#[derive(Debug)]
+pub struct File(i32);
+
+impl File {
+    /// Opens `path` with `flags` (`O_CLOEXEC` is added). A new file gets exactly `mode`, whatever the umask.
+    ///
+    /// # Errors
+    /// open's.
+    pub fn open(path: &CStr, flags: i32, mode: u32) -> Result<File, Errno> {
+        // SAFETY: `path` is NUL-terminated.
+        let fd =
+            unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags | libc::O_CLOEXEC, mode) as i32 };
+        if fd < 0 {
+            return Err(Errno::last());
+        }
+        let file = File(fd);
+        if flags & libc::O_EXCL != 0 {
+            // SAFETY: the descriptor is ours.
+            unsafe { libc::fchmod(fd, mode) };
+        }
+        Ok(file)
+    }
+
+    /// Duplicates `fd` to a number not below `lowest`.
+    ///
+    /// # Errors
+    /// fcntl's, such as EBADF when `fd` is not open.
+    pub fn duplicate(fd: i32, lowest: i32) -> Result<File, Errno> {
+        // SAFETY: makes a new descriptor only.
+        let new = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, lowest) };
+        if new < 0 { Err(Errno::last()) } else { Ok(File(new)) }
+    }
+
+    /// Takes over an open descriptor.
+    pub fn from_fd(fd: i32) -> File {
+        File(fd)
+    }
+
+    /// Gives the descriptor away, still open.
+    pub fn into_fd(self) -> i32 {
+        let fd = self.0;
+        core::mem::forget(self);
+        fd
+    }
+
+    /// The descriptor's number.
+    pub fn fd(&self) -> i32 {
+        self.0
+    }
+
+    /// Reads what fits into `buffer`; shorter at the end of the file.
+    ///
+    /// # Errors
+    /// read's.
+    pub fn read<'a>(&self, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let rest = &mut buffer[filled..];
+            // SAFETY: `rest` is writable for its length.
+            match unsafe { libc::syscall(libc::SYS_read, self.0, rest.as_mut_ptr(), rest.len()) } {
+                0 => break,
+                count if count > 0 => filled += count as usize,
+                _ if Errno::last() == Errno::EINTR => {}
+                _ => return Err(Errno::last()),
+            }
+        }
+        Ok(&buffer[..filled])
+    }
+
+    /// The file's size in bytes.
+    ///
+    /// # Errors
+    /// fstat's.
+    pub fn size(&self) -> Result<u64, Errno> {
+        Ok(stat_fd(self.0)?.st_size as u64)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // SAFETY: the descriptor is ours and not used again.
+        unsafe { libc::syscall(libc::SYS_close, self.0) };
+    }
+}
+
+/// A place for a descriptor kept at a high number, where hosts seldom look. It is believed only while it leads to the file it is
+/// meant to: a host may close all descriptors and open others under their numbers.
+#[derive(Debug)]
+pub struct Parked {
+    fd: AtomicI32,
+    dev: u64,
+    ino: u64,
+}
+
+impl Parked {
+    /// An empty place, for a descriptor of the file that `stat` tells of.
+    pub fn place(stat: &libc::stat) -> Parked {
+        Parked { fd: AtomicI32::new(-1), dev: stat.st_dev, ino: stat.st_ino }
+    }
+
+    /// Keeps a copy of `fd`, if the place is empty and there is a high number for it.
+    pub fn keep(&self, fd: i32) {
+        // Below what select() and most limits allow.
+        if self.get().is_none()
+            && let Some(file) = [1000, 200, 60].into_iter().find_map(|lowest| File::duplicate(fd, lowest).ok())
+        {
+            self.fd.store(file.into_fd(), Relaxed);
+        }
+    }
+
+    /// The descriptor's number, if there is one that is still ours.
+    pub fn get(&self) -> Option<i32> {
+        let fd = self.fd.load(Relaxed);
+        (fd >= 0 && self.is_of(fd)).then_some(fd)
+    }
+
+    /// True if `fd` leads to the file.
+    pub fn is_of(&self, fd: i32) -> bool {
+        stat_fd(fd).is_ok_and(|stat| stat.st_dev == self.dev && stat.st_ino == self.ino)
+    }
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        if let Some(fd) = self.get() {
+            drop(File::from_fd(fd));
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Signals that our own writing would raise, kept from the host.
+
+/// Keeps SIGPIPE and SIGXFSZ, which writing can raise and which kill by default, from a host that did not ask for our writing.
+pub struct HeldSignals {
+    before: libc::sigset_t,
+    pending: libc::sigset_t,
+}
+
+impl HeldSignals {
+    const SIGNALS: [i32; 2] = [libc::SIGPIPE, libc::SIGXFSZ];
+
+    fn set() -> libc::sigset_t {
+        let mut set = core::mem::MaybeUninit::uninit();
+        // SAFETY: sigemptyset initialises the set; the signals are valid.
+        unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            for signal in Self::SIGNALS {
+                libc::sigaddset(set.as_mut_ptr(), signal);
+            }
+            set.assume_init()
+        }
+    }
+
+    /// Holds them until it is dropped.
+    pub fn hold() -> HeldSignals {
+        let mut held = HeldSignals { before: Self::set(), pending: Self::set() };
+        // SAFETY: all sets live on this stack; the mask is put back by Drop.
+        unsafe {
+            libc::sigpending(&mut held.pending);
+            libc::pthread_sigmask(libc::SIG_BLOCK, &Self::set(), &mut held.before);
+        }
+        held
+    }
+}
+
+impl Drop for HeldSignals {
+    fn drop(&mut self) {
+        let errno = crate::errno::get();
+        let mut now = Self::set();
+        // SAFETY: all sets live on this stack.
+        unsafe {
+            libc::sigpending(&mut now);
+            for signal in Self::SIGNALS {
+                // Ours only if it was not pending before: the host's own stay.
+                if libc::sigismember(&now, signal) == 1 && libc::sigismember(&self.pending, signal) == 0 {
+                    let mut one = core::mem::MaybeUninit::uninit();
+                    libc::sigemptyset(one.as_mut_ptr());
+                    libc::sigaddset(one.as_mut_ptr(), signal);
+                    let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+                    libc::syscall(
+                        libc::SYS_rt_sigtimedwait,
+                        one.as_ptr(),
+                        core::ptr::null_mut::<u8>(),
+                        &raw const zero,
+                        8_usize,
+                    );
+                }
+            }
+            libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, core::ptr::null_mut());
+        }
+        crate::errno::set(errno);
+    }
+}
