@@ -69,7 +69,7 @@ fn rules_have_their_names() {
     let mut agent = Agent::gated(&namespace, &session);
     assert_eq!(agent.ask("get 7 1 0"), "EACCES");
     agent.finish();
-    assert!(log(&session.directory(), NONE).silent().stdout.contains("[denied: rule \"no \"seven\"\"]"));
+    assert!(log(&session.directory(), NONE).silent().stdout.contains("[denied: rule \"no \\\"seven\\\"\"]"));
 }
 
 #[track_caller]
