@@ -14,7 +14,6 @@ use shmgate_core::gate::Gate;
 ///
 /// # Safety
 /// The call is the host's own, with its own addresses.
-#[inline(never)]
 #[allow(improper_ctypes_definitions, reason = "called from here only; extern \"C\" says that it does not unwind")]
 pub unsafe extern "C" fn gated(gate: &Gate<Kernel>, call: &Call<'_>) -> i64 {
     // SAFETY: by the caller's promise.

@@ -12,66 +12,109 @@
 use core::ffi::{CStr, c_char, c_int, c_void};
 
 use libc::{key_t, shmid_ds, size_t, uid_t};
+use shmgate_core::backend::kernel::Kernel;
 use shmgate_core::call::Call;
 use shmgate_core::errno::{Errno, HostErrno};
+use shmgate_core::gate::Gate;
 
 use crate::edge::{answer, gated};
 use crate::next;
-use crate::process::{gate, gate_if_on};
+use crate::process::{Way, gate, gate_if_on, way};
 
 redhook::hook! {
     unsafe fn shmget(key: key_t, size: size_t, shmflg: c_int) -> c_int => gated_shmget {
-        let gate = match gate_if_on() {
-            Ok(gate) => gate,
+        match way() {
             // SAFETY: the host's own call.
-            Err(functions) => return unsafe { (functions.shmget)(key, size, shmflg) },
-        };
-        // SAFETY: the host's own call.
-        unsafe { gated(gate, &Call::Shmget { key, size: size as u64, flags: shmflg }) as c_int }
+            Way::Past(functions) => unsafe { (functions.shmget)(key, size, shmflg) },
+            // SAFETY: the host's own call.
+            Way::Gate(gate) => unsafe { through_shmget(gate, key, size, shmflg) },
+            // SAFETY: the host's own call.
+            Way::First => unsafe { first_shmget(key, size, shmflg) },
+        }
     }
 }
 
 redhook::hook! {
     unsafe fn shmat(shmid: c_int, shmaddr: *const c_void, shmflg: c_int) -> *mut c_void => gated_shmat {
-        let gate = match gate_if_on() {
-            Ok(gate) => gate,
+        match way() {
             // SAFETY: the host's own call.
-            Err(functions) => return unsafe { (functions.shmat)(shmid, shmaddr, shmflg) },
-        };
-        // SAFETY: the host's own call.
-        unsafe { gated(gate, &Call::Shmat { shmid, addr: shmaddr as u64, flags: shmflg }) as *mut c_void }
+            Way::Past(functions) => unsafe { (functions.shmat)(shmid, shmaddr, shmflg) },
+            // SAFETY: the host's own call.
+            Way::Gate(gate) => unsafe { through_shmat(gate, shmid, shmaddr, shmflg) },
+            // SAFETY: the host's own call.
+            Way::First => unsafe { first_shmat(shmid, shmaddr, shmflg) },
+        }
     }
 }
 
 redhook::hook! {
     unsafe fn shmdt(shmaddr: *const c_void) -> c_int => gated_shmdt {
-        let gate = match gate_if_on() {
-            Ok(gate) => gate,
+        match way() {
             // SAFETY: the host's own call.
-            Err(functions) => return unsafe { (functions.shmdt)(shmaddr) },
-        };
-        // SAFETY: the host's own call.
-        unsafe { gated(gate, &Call::Shmdt { addr: shmaddr as u64 }) as c_int }
+            Way::Past(functions) => unsafe { (functions.shmdt)(shmaddr) },
+            // SAFETY: the host's own call.
+            Way::Gate(gate) => unsafe { through_shmdt(gate, shmaddr) },
+            // SAFETY: the host's own call.
+            Way::First => unsafe { first_shmdt(shmaddr) },
+        }
     }
 }
 
 redhook::hook! {
     unsafe fn shmctl(shmid: c_int, cmd: c_int, buf: *mut shmid_ds) -> c_int => gated_shmctl {
-        let gate = match gate_if_on() {
-            Ok(gate) => gate,
+        match way() {
             // SAFETY: the host's own call.
-            Err(functions) => return unsafe { (functions.shmctl)(shmid, cmd, buf) },
-        };
-        // SAFETY: the host's own call.
-        unsafe { gated(gate, &Call::Shmctl { shmid, cmd, buf: buf as u64, set: None }) as c_int }
+            Way::Past(functions) => unsafe { (functions.shmctl)(shmid, cmd, buf) },
+            // SAFETY: the host's own call.
+            Way::Gate(gate) => unsafe { through_shmctl(gate, shmid, cmd, buf) },
+            // SAFETY: the host's own call.
+            Way::First => unsafe { first_shmctl(shmid, cmd, buf) },
+        }
     }
 }
+
+/// Makes, for a hook, the function that goes through the gate, and the one for a thread's first call. Apart from the hook, they
+/// leave it without a stack frame of its own.
+macro_rules! beside {
+    ($through:ident, $first:ident, $next:ident, $type:ty, ($($name:ident: $of:ty),*), $call:expr) => {
+        #[inline(never)]
+        unsafe extern "C" fn $through(gate: &Gate<Kernel>, $($name: $of),*) -> $type {
+            // SAFETY: the host's own call.
+            unsafe { gated(gate, &$call) as $type }
+        }
+
+        #[cold]
+        #[inline(never)]
+        unsafe extern "C" fn $first($($name: $of),*) -> $type {
+            match gate_if_on() {
+                // SAFETY: the host's own call.
+                Some(gate) => unsafe { $through(gate, $($name),*) },
+                // SAFETY: the host's own call.
+                None => unsafe { (gate().backend().0.$next)($($name),*) },
+            }
+        }
+    };
+}
+
+beside!(
+    through_shmget, first_shmget, shmget, c_int, (key: key_t, size: size_t, flags: c_int),
+    Call::Shmget { key, size: size as u64, flags }
+);
+beside!(
+    through_shmat, first_shmat, shmat, *mut c_void, (shmid: c_int, addr: *const c_void, flags: c_int),
+    Call::Shmat { shmid, addr: addr as u64, flags }
+);
+beside!(through_shmdt, first_shmdt, shmdt, c_int, (addr: *const c_void), Call::Shmdt { addr: addr as u64 });
+beside!(
+    through_shmctl, first_shmctl, shmctl, c_int, (shmid: c_int, cmd: c_int, buf: *mut shmid_ds),
+    Call::Shmctl { shmid, cmd, buf: buf as u64, set: None }
+);
 
 redhook::hook! {
     unsafe fn ftok(pathname: *const c_char, proj_id: c_int) -> key_t => gated_ftok {
         // SAFETY: the host's own call.
         let real = || unsafe { next::ftok()(pathname, proj_id) };
-        let Ok(gate) = gate_if_on() else { return real() };
+        let Some(gate) = gate_if_on() else { return real() };
         let real = || match real() {
             -1 => Err(Errno::last()),
             key => Ok(u64::from(key as u32)),

@@ -20,15 +20,36 @@ pub fn gate() -> &'static Gate<Kernel> {
     GATE.get().unwrap_or_else(|| first())
 }
 
-/// The gate, if anything is set; otherwise the call is counted, and is to go straight on to the functions given.
-#[inline]
-pub fn gate_if_on() -> Result<&'static Gate<Kernel>, &'static Functions> {
-    let gate = GATE.get().unwrap_or_else(|| first());
+/// Where a call goes.
+pub enum Way {
+    /// Through the gate.
+    Gate(&'static Gate<Kernel>),
+    /// Nothing is set and the call is counted: straight on.
+    Past(&'static Functions),
+    /// Nothing is set, and it is a thread's first, or there is no gate yet: [`gate_if_on`] tells.
+    First,
+}
+
+/// Finds out where a call goes. There is no function call in it: a hook that jumps straight on needs no stack.
+#[inline(always)]
+pub fn way() -> Way {
+    match GATE.get() {
+        Some(gate) if gate.is_on() => Way::Gate(gate),
+        Some(gate) if gate.count_passed_quickly() => Way::Past(&gate.backend().0),
+        _ => Way::First,
+    }
+}
+
+/// The gate if anything is set; otherwise the call is counted, and is to go straight on.
+#[cold]
+#[inline(never)]
+pub extern "C" fn gate_if_on() -> Option<&'static Gate<Kernel>> {
+    let gate = gate();
     if gate.is_on() {
-        return Ok(gate);
+        return Some(gate);
     }
     gate.count_passed();
-    Err(&gate.backend().0)
+    None
 }
 
 /// The gate, made if need be. As an `extern "C"` function it can't unwind: so the compiler knows that nothing on the way of a call

@@ -76,9 +76,9 @@ impl<B: Backend> Gate<B> {
         let shmdt = || unsafe { self.backend.shmdt(addr) };
         let Some(ledger) = &self.ledger else { return shmdt() };
         let me = self.identity.me();
-        ledger.begin_detach(&self.identity, me);
+        let held = ledger.begin_detach(&self.identity, me);
         let result = shmdt();
-        ledger.end_detach(&self.identity, me, result.is_ok());
+        ledger.end_detach(me, held, result.is_ok());
         result
     }
 

@@ -204,6 +204,12 @@ impl<B: Backend> Gate<B> {
         self.identity.me().count_call();
     }
 
+    /// As [`Gate::count_passed`], if that takes no more than an addition; false if it was not counted.
+    #[inline]
+    pub fn count_passed_quickly(&self) -> bool {
+        self.identity.count_quickly()
+    }
+
     /// The log, to turn it on and off.
     pub fn log(&self) -> &Log {
         &self.log

@@ -130,14 +130,15 @@ impl Ledger {
     fn take_attach(&self, me: &ProcessSlot, policy: &Policy) -> Result<(), (Reason, u64, u64)> {
         let within = |held: Held| policy.process.attaches.is_none_or(|limit| held.attaches < limit);
         loop {
-            let take = |held: Held| {
-                let may = held.attaches < held.granted && within(held);
-                may.then_some(Held { attaches: held.attaches + 1, ..held })
-            };
-            if Held::change(&me.attaches, take).is_some() {
-                return Ok(());
+            let word = me.attaches.load(SeqCst);
+            let held = Held::from_u64(word);
+            // Attaches are the word's lowest part, and below what is granted there is room for one more.
+            if held.attaches < held.granted && within(held) {
+                if me.attaches.compare_exchange(word, word + 1, SeqCst, SeqCst).is_ok() {
+                    return Ok(());
+                }
+                continue;
             }
-            let held = Held::load(&me.attaches);
             if !within(held) {
                 return Err((Reason::ProcessAttaches, held.attaches, policy.process.attaches.unwrap_or(0)));
             }
@@ -175,30 +176,33 @@ impl Ledger {
             && let Some(slot) = self.layout().processes.get(attaching.process)
             && slot.pid.load(SeqCst) == attaching.pid
         {
-            Self::give_back(slot);
+            Self::give_back(&slot.attaches);
         }
         thread.set_attaching(false);
     }
 
     /// A detach begins: the process has to be in the books with what it has, before it has less.
     #[inline]
-    pub fn begin_detach(&self, identity: &Identity, thread: Me<'_>) {
-        let _ = self.mine(identity);
+    pub fn begin_detach(&self, identity: &Identity, thread: Me<'_>) -> Option<&AtomicU64> {
+        let mine = self.mine(identity);
         thread.set_attaching(true);
+        mine.map(|(_, slot)| &slot.attaches)
     }
 
-    /// The detach came about, or not.
+    /// The detach that [`Ledger::begin_detach`] gave `held` for came about, or not.
     #[inline]
-    pub fn end_detach(&self, identity: &Identity, thread: Me<'_>, detached: bool) {
-        if detached && let Some((_, slot)) = self.mine(identity) {
-            Self::give_back(slot);
+    pub fn end_detach(&self, thread: Me<'_>, held: Option<&AtomicU64>, detached: bool) {
+        if let (true, Some(held)) = (detached, held) {
+            Self::give_back(held);
         }
         thread.set_attaching(false);
     }
 
     /// Nothing happens for an attach from before our time.
-    fn give_back(slot: &ProcessSlot) {
-        Held::change(&slot.attaches, |held| Some(Held { attaches: held.attaches.checked_sub(1)?, ..held }));
+    #[inline]
+    fn give_back(held: &AtomicU64) {
+        let less = |word: u64| (Held::from_u64(word).attaches > 0).then(|| word - 1);
+        let _ = held.fetch_update(SeqCst, SeqCst, less);
     }
 
     /// A fork can't be refused: what it inherits counts, over the limit too.

@@ -213,7 +213,7 @@ fn a_damaged_ledger_is_answered() {
     if let Ok((Some(attaching), _)) = world.ledger.reserve_attach(&world.identity, world.identity.me(), &world.policy) {
         world.ledger.settle(world.identity.me(), attaching, true);
     }
-    world.ledger.begin_detach(&world.identity, world.identity.me());
-    world.ledger.end_detach(&world.identity, world.identity.me(), true);
+    let held = world.ledger.begin_detach(&world.identity, world.identity.me());
+    world.ledger.end_detach(world.identity.me(), held, true);
     world.ledger.leave(&world.identity);
 }
