@@ -3,10 +3,13 @@
 //! Pages must be allocated in the file before they are touched (a hole on a full disk is SIGBUS for the host): that is the
 //! business of whoever makes the file, and the reason for [`crate::sys::allocate`].
 
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use crate::errno::Errno;
 use crate::sys::File;
+
+/// How much was mapped so far: where to wish the next mapping.
+static MAPPED: AtomicUsize = AtomicUsize::new(0);
 
 /// A shared mapping, unmapped when dropped.
 #[derive(Debug)]
@@ -65,8 +68,13 @@ impl Mapping {
     }
 
     fn map(protection: i32, flags: i32, fd: i32, offset: u64, len: usize) -> Result<Mapping, Errno> {
-        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
-        let base = unsafe { libc::mmap(core::ptr::null_mut(), len, protection, flags, fd, offset as libc::off_t) };
+        // Far from where the host's own mappings come and go: between them, ours would make the kernel's search for a free
+        // address longer at each shmat. It is a wish; where something is in the way the kernel chooses.
+        let behind = MAPPED.fetch_add(len.next_multiple_of(2 << 20), Relaxed);
+        let wish = ((&raw const MAPPED as usize).saturating_sub(1 << 40) & !0xfff).saturating_add(behind);
+        // SAFETY: a new mapping, not at a fixed address, touches nothing that exists.
+        let base =
+            unsafe { libc::mmap(core::ptr::without_provenance_mut(wish), len, protection, flags, fd, offset as libc::off_t) };
         if base == libc::MAP_FAILED {
             return Err(Errno::last());
         }
