@@ -104,6 +104,19 @@ pub enum Verdict {
     Logged { rule: u16 },
 }
 
+impl Verdict {
+    /// The rule that it comes from (an index into the policy's rules), if it comes from one.
+    pub fn rule(&self) -> Option<u16> {
+        match *self {
+            Verdict::Denied(Denial { reason: Reason::Rule(rule), .. })
+            | Verdict::WouldDeny(Denial { reason: Reason::Rule(rule), .. })
+            | Verdict::Masked { rule }
+            | Verdict::Logged { rule } => Some(rule),
+            Verdict::Allowed | Verdict::Denied(_) | Verdict::WouldDeny(_) => None,
+        }
+    }
+}
+
 /// A refusal, with what a person needs to act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Denial {

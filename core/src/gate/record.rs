@@ -2,7 +2,7 @@
 
 use super::{Gate, LAST_DENIAL};
 use crate::backend::{self, Backend};
-use crate::call::{Call, Outcome, Reason, Verdict};
+use crate::call::{Call, Outcome, Verdict};
 use crate::clock;
 use crate::errno::Errno;
 use crate::journal::Journal;
@@ -71,14 +71,6 @@ impl<B: Backend> Gate<B> {
                 (clock::realtime_ns().saturating_sub(ago), record.duration)
             }
         };
-        let rule = match record.outcome.verdict {
-            Verdict::Denied(denial) | Verdict::WouldDeny(denial) => match denial.reason {
-                Reason::Rule(rule) => Some(rule),
-                _ => None,
-            },
-            Verdict::Masked { rule } | Verdict::Logged { rule } => Some(rule),
-            Verdict::Allowed => None,
-        };
         let event = Event {
             time_ns,
             duration_ns,
@@ -89,7 +81,7 @@ impl<B: Backend> Gate<B> {
             call: record.call,
             backend: backend::NAMES[usize::from(record.backend)],
             outcome: record.outcome,
-            rule: rule.and_then(|rule| self.policy.rule_name(rule)),
+            rule: record.outcome.verdict.rule().and_then(|rule| self.policy.rule_name(rule)),
         };
         let mut line = Line::<1024>::new();
         let _ = match self.format {

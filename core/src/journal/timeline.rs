@@ -10,7 +10,6 @@ use std::collections::HashMap;
 use super::format::{HEADER_LEN, SLOT_LEN};
 use super::reader::{Item, Reader};
 use crate::backend;
-use crate::call::{Reason, Verdict};
 use crate::policy::Policy;
 use crate::text::Event;
 
@@ -75,14 +74,6 @@ impl Timeline {
         let Timeline { reader, exes, .. } = self;
         let scale = reader.header().scale.snapshot();
         let Item::Call(record) = reader.item(slot) else { return None };
-        let rule = match record.outcome.verdict {
-            Verdict::Denied(denial) | Verdict::WouldDeny(denial) => match denial.reason {
-                Reason::Rule(rule) => Some(rule),
-                _ => None,
-            },
-            Verdict::Masked { rule } | Verdict::Logged { rule } => Some(rule),
-            Verdict::Allowed => None,
-        };
         // Another thread of a process may have made its call before the one that introduced the process.
         let known = exes.get(&record.pid);
         let exe = known.and_then(|known| known.iter().rfind(|(ticks, _)| *ticks <= record.ticks).or(known.first()));
@@ -96,7 +87,7 @@ impl Timeline {
             call: record.call,
             backend: backend::NAMES.get(usize::from(record.backend)).copied().unwrap_or("unknown"),
             outcome: record.outcome,
-            rule: rule.and_then(|rule| policy?.rule_name(rule)),
+            rule: record.outcome.verdict.rule().and_then(|rule| policy?.rule_name(rule)),
         })
     }
 }
