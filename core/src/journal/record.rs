@@ -25,19 +25,15 @@ pub struct Record<'a> {
     pub outcome: Outcome,
 }
 
-/// The part of a verdict that fits a byte, and a rule's index.
-fn verdict_parts(verdict: Verdict) -> (u8, u8, u16, Option<Denial>) {
+/// A verdict as a number, its reason as a number, and the denial if it is one.
+fn verdict_parts(verdict: Verdict) -> (u8, u8, Option<Denial>) {
     match verdict {
-        Verdict::Allowed => (0, 0, 0, None),
-        Verdict::Denied(denial) => (1, reason_number(denial.reason), rule_of(denial.reason), Some(denial)),
-        Verdict::WouldDeny(denial) => (2, reason_number(denial.reason), rule_of(denial.reason), Some(denial)),
-        Verdict::Masked { rule } => (3, 0, rule, None),
-        Verdict::Logged { rule } => (4, 0, rule, None),
+        Verdict::Allowed => (0, 0, None),
+        Verdict::Denied(denial) => (1, reason_number(denial.reason), Some(denial)),
+        Verdict::WouldDeny(denial) => (2, reason_number(denial.reason), Some(denial)),
+        Verdict::Masked { .. } => (3, 0, None),
+        Verdict::Logged { .. } => (4, 0, None),
     }
-}
-
-fn rule_of(reason: Reason) -> u16 {
-    if let Reason::Rule(rule) = reason { rule } else { 0 }
 }
 
 fn reason_number(reason: Reason) -> u8 {
@@ -172,7 +168,8 @@ pub fn compact(ticks: u64, duration: u64, backend: u8, call: &Call<'_>, result: 
 impl<'a> Record<'a> {
     /// The record in as many slots as it needs.
     pub fn long(&self) -> Slots<'a> {
-        let (verdict, reason, rule, denial) = verdict_parts(self.outcome.verdict);
+        let (verdict, reason, denial) = verdict_parts(self.outcome.verdict);
+        let rule = self.outcome.verdict.rule().unwrap_or(0);
         let (result, errno) = match self.outcome.result {
             Ok(value) => (value, 0),
             Err(errno) => (u64::MAX, errno.0 as u16),
