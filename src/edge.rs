@@ -10,12 +10,24 @@ use shmgate_core::call::Call;
 use shmgate_core::errno::{Errno, HostErrno};
 use shmgate_core::gate::Gate;
 
-/// Passes a shared memory call through the gate; returns what C gets, and sets errno if it fails.
+/// Passes a shared memory call through the gate: the quick way, which is `quick`, or else the long one. Returns what C gets, and sets
+/// errno if it fails.
 ///
 /// # Safety
 /// The call is the host's own, with its own addresses.
-#[allow(improper_ctypes_definitions, reason = "called from here only; extern \"C\" says that it does not unwind")]
-pub unsafe extern "C" fn gated(gate: &Gate<Kernel>, call: &Call<'_>) -> i64 {
+#[inline(always)]
+pub unsafe fn gated<'a>(gate: &Gate<Kernel>, call: impl Fn() -> Call<'a>, quick: impl FnOnce() -> Option<i64>) -> i64 {
+    match catch_unwind(AssertUnwindSafe(quick)) {
+        Ok(Some(value)) => value,
+        // SAFETY: by the caller's promise.
+        Ok(None) => unsafe { considered(gate, &call()) },
+        Err(_) => answer(gate, &call(), || failed(gate, &call())),
+    }
+}
+
+#[cold]
+#[inline(never)]
+unsafe fn considered(gate: &Gate<Kernel>, call: &Call<'_>) -> i64 {
     // SAFETY: by the caller's promise.
     answer(gate, call, || unsafe { gate.call(call) })
 }

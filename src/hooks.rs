@@ -79,8 +79,9 @@ macro_rules! beside {
     ($through:ident, $first:ident, $next:ident, $type:ty, ($($name:ident: $of:ty),*), $call:expr) => {
         #[inline(never)]
         unsafe extern "C" fn $through(gate: &Gate<Kernel>, $($name: $of),*) -> $type {
-            // SAFETY: the host's own call.
-            unsafe { gated(gate, &$call) as $type }
+            let call = move || $call;
+            // SAFETY: the host's own call. A closure in a macro is one for each use: what is inlined there knows which call it is.
+            unsafe { gated(gate, call, move || gate.quick(&call())) as $type }
         }
 
         #[cold]

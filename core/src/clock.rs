@@ -44,7 +44,7 @@ impl Source {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: every x86_64 processor has the instruction.
             Source::Counter => unsafe { core::arch::x86_64::_rdtsc() },
-            _ => clock_ns(libc::CLOCK_MONOTONIC),
+            _ => monotonic_ns(),
         }
     }
 }
@@ -62,6 +62,7 @@ pub fn realtime_ns() -> u64 {
 }
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.
+#[cold]
 pub fn monotonic_ns() -> u64 {
     clock_ns(libc::CLOCK_MONOTONIC)
 }

@@ -98,16 +98,47 @@ impl Mapping {
         let failed = unsafe { libc::madvise(self.base.cast::<u8>().add(offset).cast(), len, advice) } != 0;
         if failed { Err(Errno::last()) } else { Ok(()) }
     }
+}
 
-    /// Sees the words from `offset` (in bytes) as a `T`.
+/// A mapping that is seen as a `T` from its start.
+#[derive(Debug)]
+pub struct View<T> {
+    at: *const T,
+    mapping: Mapping,
+}
+
+// SAFETY: T is made of atomics alone, by the promise to `View::new`, and lives as long as the mapping.
+unsafe impl<T> Send for View<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for View<T> {}
+
+impl<T> View<T> {
+    /// Sees `mapping` as a `T`.
+    ///
+    /// # Panics
+    /// When the mapping is shorter than a `T`.
     ///
     /// # Safety
     /// `T` is made of atomics alone, for which every bit pattern is good, and has no `Drop`.
+    pub unsafe fn new(mapping: Mapping) -> View<T> {
+        const { assert!(align_of::<T>() <= 4096) };
+        assert!(size_of::<T>() <= mapping.words * 8);
+        View { at: mapping.base.cast_const().cast(), mapping }
+    }
+
+    /// All the mapping's words.
+    pub fn words(&self) -> &[AtomicU64] {
+        self.mapping.words()
+    }
+}
+
+impl<T> core::ops::Deref for View<T> {
+    type Target = T;
+
     #[inline]
-    pub unsafe fn view<T>(&self, offset: usize) -> &T {
-        assert!(offset.is_multiple_of(align_of::<T>()) && align_of::<T>() <= 4096 && offset + size_of::<T>() <= self.words * 8);
-        // SAFETY: within the mapping and, as that starts at a page, aligned by the assertion; the rest is the caller's promise.
-        unsafe { &*self.base.cast::<u8>().add(offset).cast() }
+    fn deref(&self) -> &T {
+        // SAFETY: the mapping lives as long as `self`, starts at a page, and is long enough; the rest is the promise to `new`.
+        unsafe { &*self.at }
     }
 }
 

@@ -21,14 +21,8 @@ impl<B: Backend> Gate<B> {
     ///
     /// # Safety
     /// The call is the host's own, and the host answers for its addresses as it does when it calls libc.
-    #[inline]
     pub unsafe fn call(&self, call: &Call<'_>) -> Result<u64, Errno> {
         let start = self.now();
-        // SAFETY: by the caller's promise.
-        if let Some(result) = unsafe { self.plain(call) } {
-            self.record_plain(start, call, result);
-            return result;
-        }
         let outcome = match self.refusal(call) {
             Some(denial) => Outcome::denied(denial),
             // SAFETY: by the caller's promise.
@@ -37,40 +31,7 @@ impl<B: Backend> Gate<B> {
         self.record(start, &self.described(call), outcome)
     }
 
-    /// Makes a call that nothing can stand against, as most are: there is no rule to ask, and it creates nothing. `None` for
-    /// others. It is [`Gate::decide`] without what costs, and must do what that does.
-    #[inline]
-    unsafe fn plain(&self, call: &Call<'_>) -> Option<Result<u64, Errno>> {
-        if cfg!(feature = "test-panic") || self.fault.is_some() || !self.policy.rules.is_empty() {
-            return None;
-        }
-        match *call {
-            Call::Shmget { key, size, flags } if !self.tells_creation(key, flags) => {
-                Some(self.backend.shmget(key, size, flags))
-            }
-            Call::Shmat { shmid, addr, flags } => {
-                let me = self.identity.me();
-                let attaching = match &self.ledger {
-                    Some(ledger) => Some((ledger, ledger.try_reserve_attach(&self.identity, me, &self.policy)?)),
-                    None => None,
-                };
-                // SAFETY: by the caller's promise.
-                let result = unsafe { self.backend.shmat(shmid, addr, flags) };
-                if let Some((ledger, attaching)) = attaching {
-                    ledger.settle(me, attaching, result.is_ok());
-                }
-                Some(result)
-            }
-            // SAFETY: by the caller's promise.
-            Call::Shmdt { addr } => Some(unsafe { self.detach(addr) }),
-            // SAFETY: by the caller's promise.
-            Call::Shmctl { shmid, cmd, buf, .. } if cmd != libc::IPC_SET => Some(unsafe { self.control(shmid, cmd, buf) }),
-            _ => None,
-        }
-    }
-
     /// shmdt, noted by the ledger.
-    #[inline]
     unsafe fn detach(&self, addr: u64) -> Result<u64, Errno> {
         // SAFETY: by the caller's promise.
         let shmdt = || unsafe { self.backend.shmdt(addr) };
@@ -78,13 +39,13 @@ impl<B: Backend> Gate<B> {
         let me = self.identity.me();
         let held = ledger.begin_detach(&self.identity, me);
         let result = shmdt();
-        ledger.end_detach(me, held, result.is_ok());
+        ledger.end_detach(&self.identity, me, held, result.is_ok());
         result
     }
 
     /// shmctl, noted by the ledger.
     #[inline]
-    unsafe fn control(&self, shmid: i32, cmd: i32, buf: u64) -> Result<u64, Errno> {
+    pub(super) unsafe fn control(&self, shmid: i32, cmd: i32, buf: u64) -> Result<u64, Errno> {
         // SAFETY: by the caller's promise.
         let result = unsafe { self.backend.shmctl(shmid, cmd, buf) };
         if let (Ok(_), libc::IPC_RMID, Some(ledger)) = (result, cmd, &self.ledger) {
@@ -95,7 +56,7 @@ impl<B: Backend> Gate<B> {
 
     /// True if a shmget may make a segment, and policy or ledger want to know.
     #[inline]
-    fn tells_creation(&self, key: i32, flags: i32) -> bool {
+    pub(super) fn tells_creation(&self, key: i32, flags: i32) -> bool {
         (key == libc::IPC_PRIVATE || flags & libc::IPC_CREAT != 0) && (self.minds_creation || self.ledger.is_some())
     }
 
@@ -170,7 +131,7 @@ impl<B: Backend> Gate<B> {
                 // SAFETY: by the caller's promise.
                 let result = unsafe { self.backend.shmat(shmid, addr, flags) };
                 if let Some(attaching) = attaching {
-                    ledger.settle(me, attaching, result.is_ok());
+                    ledger.settle(&self.identity, me, attaching, result.is_ok());
                 }
                 result
             }),

@@ -1,9 +1,11 @@
 //! A call's one way: policy → ledger → backend → journal and log.
 //!
 //! A gate is made once a process and never changes, but for its log. It takes no lock and, but for a rule that asks for the
-//! executable, allocates nothing: any thread, forked child or signal handler may come through at any moment.
+//! executable, allocates nothing: any thread, forked child or signal handler may come through at any moment. A handler's stack may
+//! be 8 KiB, of which the kernel takes half: what needs much stack, or comes seldom, is `#[inline(never)]`.
 
 mod decide;
+mod quick;
 mod record;
 
 use core::cell::Cell;
@@ -32,6 +34,8 @@ use crate::session::Session;
 pub struct Gate<B> {
     /// False if calls may go straight to the backend.
     on: AtomicBool,
+    /// True if only the journal and the ledger have to know of a call that creates nothing.
+    quick: AtomicBool,
     backend: B,
     identity: Identity,
     policy: Policy,
@@ -134,6 +138,7 @@ impl<B: Backend> Gate<B> {
     fn bare(backend: B) -> Gate<B> {
         Gate {
             on: AtomicBool::new(false),
+            quick: AtomicBool::new(false),
             backend,
             identity: Identity::new(),
             policy: Policy::default(),
@@ -186,6 +191,8 @@ impl<B: Backend> Gate<B> {
     fn settle_on(&self) {
         let limits = self.fault.is_some() || self.ledger.is_some() || !self.policy.is_empty();
         self.on.store(limits || self.journal.is_some() || self.log.is_on(), Relaxed);
+        let quick = self.fault.is_none() && self.policy.rules.is_empty() && !self.log.is_on();
+        self.quick.store(quick && !cfg!(feature = "test-panic"), Relaxed);
     }
 
     /// True if `RTLD_DEEPBIND` is to be taken out of dlopen's flags.

@@ -6,7 +6,7 @@ use crate::call::{Call, Outcome, Verdict};
 use crate::clock;
 use crate::errno::Errno;
 use crate::journal::Journal;
-use crate::journal::record::{self, Owner, Record};
+use crate::journal::record::{Owner, Record};
 use crate::log::Format;
 use crate::policy::rule::Caller;
 use crate::text::json::Json;
@@ -21,34 +21,22 @@ impl<B: Backend> Gate<B> {
                 self.identity.me().count_denial();
             }
         }
-        match outcome.verdict {
-            Verdict::Allowed => self.record_plain(start, call, outcome.result),
-            _ => self.keep(start, call, None, || outcome),
-        }
+        self.keep(start, self.now().saturating_sub(start), call, outcome);
         outcome.result
     }
 
-    /// Records a call that nothing stood against.
-    #[inline]
-    pub(super) fn record_plain(&self, start: u64, call: &Call<'_>, result: Result<u64, Errno>) {
-        self.keep(start, call, Some(result), || Outcome::of(result));
-    }
-
-    #[inline]
-    fn keep(&self, start: u64, call: &Call<'_>, plain: Option<Result<u64, Errno>>, outcome: impl Fn() -> Outcome) {
-        let duration = self.now().saturating_sub(start);
+    /// Keeps a call that took `duration` for whoever wants to know.
+    pub(super) fn keep(&self, start: u64, duration: u64, call: &Call<'_>, outcome: Outcome) {
         let me = self.identity.me();
         me.count_call();
-        let backend = self.backend.number();
         let owner = Owner { pid: self.identity.pid(), tid: me.tid(), uid: self.identity.uid() };
         let Owner { pid, tid, uid } = owner;
-        let full = || Record { ticks: start, duration, pid, tid, uid, call: *call, backend, outcome: outcome() };
+        let record = Record { ticks: start, duration, pid, tid, uid, call: *call, backend: self.backend.number(), outcome };
         if let Some(journal) = &self.journal {
-            let compact = plain.and_then(|result| record::compact(start, duration, backend, call, result));
-            journal.append((&self.identity, me, owner), compact, full);
+            journal.append((&self.identity, me, owner), &record);
         }
         if self.log.is_on() {
-            self.write_line(&full());
+            self.write_line(&record);
         }
     }
 
@@ -57,7 +45,6 @@ impl<B: Backend> Gate<B> {
         self.journal.as_ref().map_or_else(clock::monotonic_ns, Journal::now)
     }
 
-    #[cold]
     #[inline(never)]
     fn write_line(&self, record: &Record<'_>) {
         use core::fmt::Write;

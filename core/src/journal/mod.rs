@@ -9,6 +9,7 @@ pub mod record;
 pub mod timeline;
 pub mod writer;
 
+pub use format::SLOT_LEN;
 pub use reader::{Item, OpenError, Reader};
 pub use timeline::Timeline;
 pub use writer::Journal;

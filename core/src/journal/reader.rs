@@ -12,10 +12,10 @@ use std::ffi::CStr;
 
 use super::format::{self, BLOCK_SLOTS, HEADER_LEN, Header, Kind, SLOT_LEN, SLOT_WORDS, Words};
 use super::record::{self, Owner, Record};
-use super::writer::header;
+use super::writer::view;
 use crate::call::Verdict;
 use crate::errno::Errno;
-use crate::map::Mapping;
+use crate::map::{Mapping, View};
 use crate::sys::File;
 
 /// Why a file can't be read as a journal.
@@ -70,7 +70,7 @@ pub enum Item<'a> {
 #[derive(Debug)]
 pub struct Reader {
     file: File,
-    head: Mapping,
+    head: View<Header>,
     piece: Option<(u64, Mapping)>,
     behind: Vec<Words>,
     text: Vec<u8>,
@@ -89,9 +89,9 @@ impl Reader {
         if file.size()? < HEADER_LEN {
             return Err(OpenError::NotAJournal);
         }
-        let head = Mapping::file(&file, 0, HEADER_LEN as usize, false)?;
-        match header(&head).version() {
-            Some(format::VERSION) if header(&head).scale.is_valid() => {}
+        let head = view(Mapping::file(&file, 0, HEADER_LEN as usize, false)?);
+        match head.version() {
+            Some(format::VERSION) if head.scale.is_valid() => {}
             None | Some(format::VERSION) => return Err(OpenError::NotAJournal),
             Some(other) => return Err(OpenError::Version(other)),
         }
@@ -100,7 +100,7 @@ impl Reader {
 
     /// The journal's first page.
     pub fn header(&self) -> &Header {
-        header(&self.head)
+        &self.head
     }
 
     /// How many slots threads have taken, and the file has.

@@ -81,7 +81,13 @@ fn halves(word: u64) -> (u32, u32) {
 }
 
 /// A duration in 32 bits: 28 of it, and how often it was halved. Exact below 2^28 ticks, a tenth of a second.
+#[inline]
 fn short_duration(ticks: u64) -> u64 {
+    if ticks < 1 << 28 { ticks } else { halved_duration(ticks) }
+}
+
+#[cold]
+fn halved_duration(ticks: u64) -> u64 {
     let halvings = (64 - ticks.leading_zeros()).saturating_sub(28).min(15);
     (ticks >> halvings).min(0xfff_ffff) | u64::from(halvings) << 28
 }
@@ -166,8 +172,16 @@ pub fn compact(ticks: u64, duration: u64, backend: u8, call: &Call<'_>, result: 
 }
 
 impl<'a> Record<'a> {
-    /// The record in as many slots as it needs.
-    pub fn long(&self) -> Slots<'a> {
+    /// The record in as few slots as it needs.
+    pub fn encode(&self) -> Slots<'a> {
+        let plain = self.outcome.verdict == Verdict::Allowed;
+        match compact(self.ticks, self.duration, self.backend, &self.call, self.outcome.result).filter(|_| plain) {
+            Some(first) => Slots { kind: Kind::Call, first, more: [[0; 4]; 3], more_count: 0, text: b"" },
+            None => self.long(),
+        }
+    }
+
+    fn long(&self) -> Slots<'a> {
         let (verdict, reason, denial) = verdict_parts(self.outcome.verdict);
         let rule = self.outcome.verdict.rule().unwrap_or(0);
         let (result, errno) = match self.outcome.result {

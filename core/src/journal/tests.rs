@@ -6,9 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::format::{BLOCK_SLOTS, HEADER_LEN, SLOT_LEN};
-use super::record::{self, Owner, Record};
+use super::record::{Owner, Record};
 use super::{Item, Journal, OpenError, Reader, Timeline};
-use crate::call::{Call, Denial, Outcome, Reason, Verdict};
+use crate::call::{Call, Denial, Outcome, Reason};
 use crate::errno::Errno;
 use crate::identity::Identity;
 
@@ -28,11 +28,9 @@ fn place() -> Place {
 fn append(journal: &Journal, identity: &Identity, call: Call<'_>, outcome: Outcome) {
     let (ticks, me) = (journal.now(), identity.me());
     let owner = Owner { pid: identity.pid(), tid: me.tid(), uid: identity.uid() };
-    let plain = outcome.verdict == Verdict::Allowed;
-    let compact = plain.then(|| record::compact(ticks, 5, 0, &call, outcome.result)).flatten();
     let Owner { pid, tid, uid } = owner;
-    let full = || Record { ticks, duration: 5, pid, tid, uid, call, backend: 0, outcome };
-    journal.append((identity, me, owner), compact, full);
+    let record = Record { ticks, duration: 5, pid, tid, uid, call, backend: 0, outcome };
+    journal.append((identity, me, owner), &record);
 }
 
 /// A journal of `count` calls, of which each tenth was denied and each seventh is an ftok.

@@ -17,8 +17,8 @@ use super::reader::Reader;
 use super::record::{Owner, Record, Slots};
 use crate::clock::Source;
 use crate::errno::Errno;
-use crate::identity::{Identity, Me};
-use crate::map::{self, Mapping};
+use crate::identity::{Block, Identity, Me};
+use crate::map::{self, Mapping, View};
 use crate::sys::{self, File, Parked};
 
 /// Bytes of the file that a mapping covers; those beyond the file's end are not touched.
@@ -37,7 +37,7 @@ pub struct Journal {
     path: CString,
     /// For a host that has become another user and can't open the path any more.
     parked: Parked,
-    head: Mapping,
+    head: View<Header>,
     source: Source,
     /// Where the file's regions are mapped, for good. Addresses alone: a call must not allocate.
     regions: Box<[AtomicPtr<AtomicU64>]>,
@@ -58,7 +58,7 @@ impl Journal {
         let file = File::open(path, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_APPEND, 0o600)?;
         sys::append_zeros(file.fd(), HEADER_LEN + STEP_LEN)?;
         let page = Mapping::file(&file, 0, HEADER_LEN as usize, true)?;
-        header(&page).start(Source::best());
+        view(page).start(Source::best());
         Ok(())
     }
 
@@ -71,11 +71,11 @@ impl Journal {
         if file.size()? < HEADER_LEN {
             return Err(Errno::EINVAL);
         }
-        let head = Mapping::file(&file, 0, HEADER_LEN as usize, true)?;
-        if header(&head).version() != Some(format::VERSION) || !header(&head).scale.is_valid() {
+        let head = view(Mapping::file(&file, 0, HEADER_LEN as usize, true)?);
+        if head.version() != Some(format::VERSION) || !head.scale.is_valid() {
             return Err(Errno::EINVAL);
         }
-        let source = header(&head).scale.source();
+        let source = head.scale.source();
         // SAFETY: zero is the null pointer. Not written here, the table's pages cost nothing until they are used.
         let regions = unsafe { Box::<[AtomicPtr<AtomicU64>]>::new_zeroed_slice(REGIONS).assume_init() };
         let ready = AtomicU64::new(0);
@@ -94,7 +94,7 @@ impl Journal {
 
     /// The journal's first page.
     pub fn header(&self) -> &Header {
-        header(&self.head)
+        &self.head
     }
 
     /// Now, in this journal's ticks.
@@ -121,32 +121,24 @@ impl Journal {
         Reader::open(&self.path).map(|mut reader| reader.count()).unwrap_or_default()
     }
 
-    /// Appends a call: its one slot if it has one, else what `full` gives. The first of a process is preceded by the process's own
-    /// record.
+    /// Appends a call of one slot, if the thread's block has a slot left; false if not.
     #[inline]
-    pub fn append<'a>(
-        &self,
-        (identity, me, owner): (&Identity, Me<'_>, Owner),
-        compact: Option<Words>,
-        full: impl FnOnce() -> Record<'a>,
-    ) {
+    pub fn append_quickly(&self, identity: &Identity, me: Me<'_>, words: &Words) -> bool {
+        let Some((index, address)) = me.next_slot(identity) else { return false };
+        // SAFETY: the block lies in one of this journal's regions, which stay mapped; any bytes are valid atomics. A process has
+        // one journal.
+        publish(unsafe { core::slice::from_raw_parts(address, SLOT_WORDS) }, index, Kind::Call, words);
+        true
+    }
+
+    /// Appends a call. The first of a process is preceded by the process's own record.
+    pub fn append(&self, (identity, me, owner): (&Identity, Me<'_>, Owner), record: &Record<'_>) {
         if identity.is_unknown() {
             self.introduce(me, owner);
         }
-        let written = match compact {
-            Some(words) => self.put_one(&words, me, owner),
-            None => self.put(&full().long(), me, owner),
-        };
-        if written.is_none() {
+        if self.put(&record.encode(), me, owner).is_none() {
             self.lose();
         }
-    }
-
-    #[inline]
-    fn put_one(&self, words: &Words, me: Me<'_>, owner: Owner) -> Option<()> {
-        let index = me.next_slots(1, owner.uid, || self.take_block(owner))?;
-        publish(self.slot(index)?, index, Kind::Call, words);
-        Some(())
     }
 
     #[cold]
@@ -158,18 +150,20 @@ impl Journal {
         let _ = self.put(&Slots::process(self.now(), owner.pid, exe), me, owner);
     }
 
-    /// Takes a block for the caller alone: its first free slot, and the one behind the last. `None` if there is no room to say whose
-    /// it is: without that its records mean nothing.
-    #[cold]
+    /// Takes a block for the caller alone, ready to be written. `None` if there is no room: without its first slot, which says whose
+    /// it is, its records mean nothing.
     #[inline(never)]
-    fn take_block(&self, owner: Owner) -> Option<(u64, u64)> {
+    fn take_block(&self, owner: Owner) -> Option<Block> {
+        // A block never crosses a page: what is ready for its first slot is so for all.
+        const { assert!(4096 % (BLOCK_SLOTS * SLOT_LEN) == 0) };
         let first = self.header().next.0.fetch_add(BLOCK_SLOTS, Relaxed);
-        publish(self.slot(first)?, first, Kind::Owner, &owner.encode());
-        Some((first + 1, first + BLOCK_SLOTS))
+        let slot = self.slot(first).filter(|_| first.is_multiple_of(BLOCK_SLOTS))?;
+        publish(slot, first, Kind::Owner, &owner.encode());
+        let base = (slot.as_ptr().expose_provenance() as u64).wrapping_sub(first * SLOT_LEN);
+        Some(Block { first: first + 1, end: first + BLOCK_SLOTS, base })
     }
 
-    /// Appends a record of several slots. What is behind the first is published before it: whoever sees it sees all.
-    #[cold]
+    /// Appends a record. What is behind its first slot is published before it: whoever sees that sees all.
     #[inline(never)]
     fn put(&self, slots: &Slots<'_>, me: Me<'_>, owner: Owner) -> Option<()> {
         let index = me.next_slots(slots.count(), owner.uid, || self.take_block(owner))?;
@@ -275,9 +269,9 @@ impl Journal {
 }
 
 /// A journal's first page as a header.
-pub(super) fn header(page: &Mapping) -> &Header {
+pub(super) fn view(page: Mapping) -> View<Header> {
     // SAFETY: Header is made of atomics alone.
-    unsafe { page.view(0) }
+    unsafe { View::new(page) }
 }
 
 #[inline]

@@ -10,7 +10,7 @@ use super::tally::Tally;
 /// "SHMGATEL" as a little-endian number.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"SHMGATEL");
 /// Raised with each change of the layout.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 /// Processes that can be in the books at a time.
 pub const PROCESSES: usize = 8192;
 /// Segments that can: as many as an IPC namespace can have.
@@ -54,8 +54,11 @@ pub struct ProcessSlot {
     /// The PID namespace in which `pid` means it.
     pub pid_ns: AtomicU64,
     pub usage: Usage,
-    /// See [`super::attach`].
-    pub attaches: AtomicU64,
+    /// Attaches less detaches, of the process's first thread and of all others; see [`super::attach`].
+    pub own: AtomicU64,
+    pub rest: AtomicU64,
+    /// How many attaches it may have.
+    pub grant: AtomicU64,
 }
 
 /// A segment that the session created, or is about to create.

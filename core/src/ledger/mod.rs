@@ -7,6 +7,7 @@
 //! Not supported: telling which of a process's attaches belongs to which segment; segments that the session did not create.
 
 mod attach;
+mod grant;
 mod layout;
 mod liveness;
 mod refresh;
@@ -15,12 +16,11 @@ pub mod tally;
 
 use core::ffi::CStr;
 use core::sync::atomic::{
-    AtomicU64, AtomicUsize,
+    AtomicBool, AtomicU64, AtomicUsize,
     Ordering::{Relaxed, SeqCst},
 };
 
 pub use attach::Attaching;
-use attach::Held;
 use layout::{Layout, MAGIC, PROCESSES, ProcessSlot, SEGMENTS, SegmentSlot, State, Usage, VERSION};
 pub use segment::Reservation;
 
@@ -28,7 +28,7 @@ use crate::backend::Backend;
 use crate::call::{Denial, Reason};
 use crate::errno::Errno;
 use crate::identity::Identity;
-use crate::map::Mapping;
+use crate::map::{Mapping, View};
 use crate::policy::Policy;
 use crate::sys::{self, File};
 
@@ -40,12 +40,14 @@ const PATIENCE: u32 = 200;
 /// The books of a session, or of a process and its children.
 #[derive(Debug)]
 pub struct Ledger {
-    map: Mapping,
+    layout: View<Layout>,
     page_size: u64,
     ipc_ns: u64,
     pid_ns: u64,
     /// The file's inode, 0 for none.
     inode: u64,
+    /// Whether the first thread of the calling process goes without fences.
+    unfenced: AtomicBool,
     /// The slot this program image had before a fork, plus one: the child inherits its attaches.
     image_slot: AtomicUsize,
     /// What the next child inherits.
@@ -116,11 +118,13 @@ impl Ledger {
 
     fn over(map: Mapping, inode: u64) -> Ledger {
         Ledger {
-            map,
+            // SAFETY: Layout is made of atomics alone.
+            layout: unsafe { View::new(map) },
             page_size: sys::page_size(),
             ipc_ns: liveness::namespace(c"/proc/self/ns/ipc"),
             pid_ns: liveness::namespace(c"/proc/self/ns/pid"),
             inode,
+            unfenced: AtomicBool::new(false),
             image_slot: AtomicUsize::new(0),
             inherited: AtomicU64::new(0),
             hint: AtomicUsize::new(0),
@@ -133,8 +137,7 @@ impl Ledger {
     }
 
     fn layout(&self) -> &Layout {
-        // SAFETY: Layout is made of atomics alone.
-        unsafe { self.map.view(0) }
+        &self.layout
     }
 
     fn processes(&self) -> &[ProcessSlot] {
@@ -148,16 +151,18 @@ impl Ledger {
     }
 
     /// The calling process's slot, claimed if it has none yet. `None` when the table is full.
-    #[inline]
     fn mine(&self, identity: &Identity) -> Option<(usize, &ProcessSlot)> {
-        let kept = identity.ledger_slot().load(Relaxed) as usize;
-        match kept.checked_sub(1).and_then(|at| Some((at, self.layout().processes.get(at)?))) {
-            Some((at, slot)) if slot.pid.load(Relaxed) == u64::from(identity.pid()) => Some((at, slot)),
-            _ => self.claim(identity),
-        }
+        self.known_mine(identity).or_else(|| self.claim(identity))
     }
 
-    #[cold]
+    /// The calling process's slot, if it has one.
+    #[inline]
+    fn known_mine(&self, identity: &Identity) -> Option<(usize, &ProcessSlot)> {
+        let at = (identity.ledger_slot().load(Relaxed) as usize).checked_sub(1)?;
+        let slot = self.layout().processes.get(at)?;
+        (slot.pid.load(Relaxed) == u64::from(identity.pid())).then_some((at, slot))
+    }
+
     #[inline(never)]
     fn claim(&self, identity: &Identity) -> Option<(usize, &ProcessSlot)> {
         let pid = identity.pid();
@@ -171,6 +176,7 @@ impl Ledger {
         let slot = &self.layout().processes[at];
         slot.start.store(start, SeqCst);
         slot.pid_ns.store(self.pid_ns, SeqCst);
+        self.go_unfenced(identity, slot);
         let place = identity.ledger_slot();
         let kept = place.load(SeqCst);
         let stale = self
@@ -225,7 +231,7 @@ impl Ledger {
     /// A fork is about to happen: notes what the child inherits. Afterwards the parent may have less, or be gone.
     pub fn fork_begins(&self, identity: &Identity) {
         let slot = self.image_slot.load(SeqCst).checked_sub(1).and_then(|at| self.layout().processes.get(at));
-        let attaches = slot.map_or(0, |slot| Held::load(&slot.attaches).attaches);
+        let attaches = slot.map_or(0, ProcessSlot::attaches);
         // With an attach under way only the child itself can see what it got.
         let known = if identity.attaches_begun().is_some() { attaches } else { UNKNOWN };
         self.inherited.store(known, SeqCst);
@@ -250,7 +256,7 @@ impl Ledger {
         let kept = identity.ledger_slot().load(SeqCst) as usize;
         if let Some(slot) = kept.checked_sub(1).and_then(|at| self.layout().processes.get(at))
             && slot.pid.load(SeqCst) == u64::from(identity.pid())
-            && self.end_attaches(slot)
+            && self.end_attaches(identity, slot)
         {
             self.retire(slot, identity.pid());
         }
@@ -262,7 +268,7 @@ impl Ledger {
         let Some((at, slot)) = self.mine(identity) else { return Counters::default() };
         self.recount_segments(at, slot);
         self.correct_mine(identity, slot);
-        self.counters(&slot.usage, Held::load(&slot.attaches).attaches)
+        self.counters(&slot.usage, slot.attaches())
     }
 
     /// What all processes together have in use, checked against the kernel first.

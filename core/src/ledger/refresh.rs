@@ -154,7 +154,7 @@ impl Ledger {
         let counted = || self.segment_slots().iter().filter(|slot| slot.load().state != State::Free);
         session.pages.recompute(|| counted().fold(0, |sum: u64, slot| sum.saturating_add(slot.pages.load(SeqCst))));
         session.segments.recompute(|| counted().count() as u64);
-        self.recount_attaches();
+        self.drop_lost_attaches();
     }
 
     /// The process whose segments hold most of what `amount` measures, and how much.

@@ -203,7 +203,7 @@ fn a_full_table_stops_nobody_who_has_no_quota() {
 fn a_damaged_ledger_is_answered() {
     let world = World::new(bytes(100));
     world.create(1).unwrap();
-    for (place, word) in world.ledger.map.words().iter().enumerate().skip(2).take(20_000) {
+    for (place, word) in world.ledger.layout.words().iter().enumerate().skip(2).take(20_000) {
         word.store((place as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15), SeqCst);
     }
     let _ = world.create(1);
@@ -211,9 +211,9 @@ fn a_damaged_ledger_is_answered() {
     let _ = world.ledger.process_counters(&world.identity, &world.kernel);
     let _ = world.ledger.segments(&world.kernel).count();
     if let Ok((Some(attaching), _)) = world.ledger.reserve_attach(&world.identity, world.identity.me(), &world.policy) {
-        world.ledger.settle(world.identity.me(), attaching, true);
+        world.ledger.settle(&world.identity, world.identity.me(), attaching, true);
     }
     let held = world.ledger.begin_detach(&world.identity, world.identity.me());
-    world.ledger.end_detach(world.identity.me(), held, true);
+    world.ledger.end_detach(&world.identity, world.identity.me(), held, true);
     world.ledger.leave(&world.identity);
 }
