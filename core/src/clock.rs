@@ -4,6 +4,7 @@
 //! counter is used only if the kernel itself keeps time by it, which means that it is constant, never stops and is the
 //! same on all processors. The session's maker decides and measures; its processes follow the header.
 
+use core::hint::cold_path;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::fs;
 use std::time::Duration;
@@ -44,7 +45,10 @@ impl Source {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: every x86_64 processor has the instruction.
             Source::Counter => unsafe { core::arch::x86_64::_rdtsc() },
-            _ => monotonic_ns(),
+            _ => {
+                cold_path();
+                monotonic_ns()
+            }
         }
     }
 }

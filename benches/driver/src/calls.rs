@@ -20,7 +20,7 @@ struct Group {
 }
 
 const GROUPS: [Group; 4] = [
-    Group { gated: &[Setup::PlainAgain, Setup::Preloaded, Setup::Journal, Setup::JournalQuotas], rounds: 61, batch: 8192 },
+    Group { gated: &[Setup::PlainAgain, Setup::Preloaded, Setup::Journal, Setup::JournalQuotas], rounds: 121, batch: 8192 },
     Group { gated: &[Setup::TextLog], rounds: 11, batch: 2048 },
     Group { gated: &[Setup::Strace], rounds: 11, batch: 256 },
     Group { gated: &[Setup::Bpftrace], rounds: 7, batch: 1024 },

@@ -2,6 +2,7 @@
 //! created, and the books are at hand. It must do what `decide` and `record` do, without what costs: between two system calls
 //! every line of code and memory that is touched shows in a call's time.
 
+use core::hint::cold_path;
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::Gate;
@@ -28,24 +29,30 @@ impl<B: Backend> Gate<B> {
             Call::Shmat { shmid, addr, flags } => {
                 let reserved = match &self.ledger {
                     Some(ledger) => Some((ledger, ledger.reserve_quickly(&self.identity, me, &self.policy)?)),
-                    None => None,
+                    None => {
+                        cold_path();
+                        None
+                    }
                 };
                 // SAFETY: by the caller's promise.
                 let result = unsafe { self.backend.shmat(shmid, addr, flags) };
-                if let Some((ledger, attaching)) = reserved {
-                    ledger.settle(&self.identity, me, attaching, result.is_ok());
+                if let Some((ledger, slot)) = reserved {
+                    ledger.settle_quickly(&self.identity, me, slot, result.is_ok());
                 }
                 result
             }
             Call::Shmdt { addr } => {
                 let begun = match &self.ledger {
                     Some(ledger) => Some((ledger, ledger.begin_detach_quickly(&self.identity, me)?)),
-                    None => None,
+                    None => {
+                        cold_path();
+                        None
+                    }
                 };
                 // SAFETY: by the caller's promise.
                 let result = unsafe { self.backend.shmdt(addr) };
-                if let Some((ledger, held)) = begun {
-                    ledger.end_detach(&self.identity, me, Some(held), result.is_ok());
+                if let Some((ledger, slot)) = begun {
+                    ledger.end_detach_quickly(&self.identity, me, slot, result.is_ok());
                 }
                 result
             }
@@ -57,6 +64,7 @@ impl<B: Backend> Gate<B> {
         Some(match result {
             Ok(value) => value as i64,
             Err(code) => {
+                cold_path();
                 errno::set(code.0);
                 -1
             }

@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+use core::hint::cold_path;
 use core::sync::atomic::{
     Ordering::{Relaxed, SeqCst},
     fence,
@@ -76,15 +77,26 @@ impl Ledger {
 
     /// Asks for an attach as the books are, right or not, and only if there is credit for it; `None` leaves it to
     /// [`Ledger::reserve_attach`].
-    #[inline]
-    pub fn reserve_quickly(&self, identity: &Identity, thread: Me<'_>, policy: &Policy) -> Option<Attaching> {
-        let (process, me) = self.known_mine(identity)?;
+    #[inline(always)]
+    pub fn reserve_quickly(&self, identity: &Identity, thread: Me<'_>, policy: &Policy) -> Option<&ProcessSlot> {
+        let (_, me) = self.known_mine(identity)?;
         thread.set_attaching(true);
         if self.take(identity, thread, me, policy) {
-            return Some(Attaching { process, pid: identity.pid().into() });
+            return Some(me);
         }
         thread.set_attaching(false);
         None
+    }
+
+    /// The attach that [`Ledger::reserve_quickly`] gave `me` for came about, or not.
+    #[inline(always)]
+    pub fn settle_quickly(&self, identity: &Identity, thread: Me<'_>, me: &ProcessSlot, attached: bool) {
+        if attached {
+            thread.set_attaching(false);
+        } else {
+            cold_path();
+            self.end_detach(identity, thread, Some(me), true);
+        }
     }
 
     #[inline(never)]
@@ -124,26 +136,29 @@ impl Ledger {
     }
 
     /// Counts an attach, if it is granted and within the process's quota.
-    #[inline]
+    #[inline(always)]
     fn take(&self, identity: &Identity, thread: Me<'_>, me: &ProcessSlot, policy: &Policy) -> bool {
         self.count(identity, thread, me, 1);
         let attaches = me.attaches();
         let taken = attaches <= Grant::load(me).granted && within(policy, attaches);
         if !taken {
+            cold_path();
             self.count(identity, thread, me, MINUS_ONE);
         }
         taken
     }
 
     /// Adds to the process's attaches, before anything that the caller does next.
-    #[inline]
+    #[inline(always)]
     fn count(&self, identity: &Identity, thread: Me<'_>, me: &ProcessSlot, attaches: u64) {
         if identity.is_first(thread) && self.unfenced.load(Relaxed) {
             thread::add(&me.own, attaches);
             if !identity.is_alone() {
+                cold_path();
                 fence(SeqCst);
             }
         } else {
+            cold_path();
             me.rest.fetch_add(attaches, SeqCst);
         }
     }
@@ -180,7 +195,6 @@ impl Ledger {
     }
 
     /// The attach came about, or not.
-    #[inline]
     pub fn settle(&self, identity: &Identity, thread: Me<'_>, attaching: Attaching, attached: bool) {
         if !attached
             && let Some(slot) = self.layout().processes.get(attaching.process)
@@ -199,15 +213,25 @@ impl Ledger {
     }
 
     /// As [`Ledger::begin_detach`] for a process that is in the books; `None`, and nothing has begun, for others.
-    #[inline]
+    #[inline(always)]
     pub fn begin_detach_quickly(&self, identity: &Identity, thread: Me<'_>) -> Option<&ProcessSlot> {
         let (_, slot) = self.known_mine(identity)?;
         thread.set_attaching(true);
         Some(slot)
     }
 
+    /// The detach that [`Ledger::begin_detach_quickly`] gave `me` for came about, or not.
+    #[inline(always)]
+    pub fn end_detach_quickly(&self, identity: &Identity, thread: Me<'_>, me: &ProcessSlot, detached: bool) {
+        if detached {
+            self.give_back(identity, thread, me);
+        }
+        thread.set_attaching(false);
+    }
+
     /// The detach that [`Ledger::begin_detach`] gave `me` for came about, or not.
-    #[inline]
+    #[cold]
+    #[inline(never)]
     pub fn end_detach(&self, identity: &Identity, thread: Me<'_>, me: Option<&ProcessSlot>, detached: bool) {
         if let (true, Some(me)) = (detached, me) {
             self.give_back(identity, thread, me);
@@ -216,7 +240,7 @@ impl Ledger {
     }
 
     /// Nothing happens for an attach from before our time.
-    #[inline]
+    #[inline(always)]
     fn give_back(&self, identity: &Identity, thread: Me<'_>, me: &ProcessSlot) {
         if me.attaches() > 0 {
             self.count(identity, thread, me, MINUS_ONE);
