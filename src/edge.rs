@@ -5,7 +5,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use shmgate_core::backend::kernel::Kernel;
 use shmgate_core::call::Call;
 use shmgate_core::errno::{Errno, HostErrno};
 use shmgate_core::gate::Gate;
@@ -16,7 +15,7 @@ use shmgate_core::gate::Gate;
 /// # Safety
 /// The call is the host's own, with its own addresses.
 #[inline(always)]
-pub unsafe fn gated<'a>(gate: &Gate<Kernel>, call: impl Fn() -> Call<'a>, quick: impl FnOnce() -> Option<i64>) -> i64 {
+pub unsafe fn gated<'a>(gate: &Gate, call: impl Fn() -> Call<'a>, quick: impl FnOnce() -> Option<i64>) -> i64 {
     match catch_unwind(AssertUnwindSafe(quick)) {
         Ok(Some(value)) => value,
         // SAFETY: by the caller's promise.
@@ -27,13 +26,13 @@ pub unsafe fn gated<'a>(gate: &Gate<Kernel>, call: impl Fn() -> Call<'a>, quick:
 
 #[cold]
 #[inline(never)]
-unsafe fn considered(gate: &Gate<Kernel>, call: &Call<'_>) -> i64 {
+unsafe fn considered(gate: &Gate, call: &Call<'_>) -> i64 {
     // SAFETY: by the caller's promise.
     answer(gate, call, || unsafe { gate.call(call) })
 }
 
 /// Runs `make`, which passes `call` through the gate; returns what C gets, and sets errno if it fails.
-pub fn answer(gate: &Gate<Kernel>, call: &Call<'_>, make: impl FnOnce() -> Result<u64, Errno>) -> i64 {
+pub fn answer(gate: &Gate, call: &Call<'_>, make: impl FnOnce() -> Result<u64, Errno>) -> i64 {
     let mut errno = HostErrno::save();
     // The gate's shared state is made of atomics: a panic leaves nothing half done that a lock would guard.
     let result = catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|_| failed(gate, call));
@@ -48,7 +47,7 @@ pub fn answer(gate: &Gate<Kernel>, call: &Call<'_>, make: impl FnOnce() -> Resul
 
 /// Refuses a call in which shmgate panicked: letting it through could break a limit.
 #[cold]
-fn failed(gate: &Gate<Kernel>, call: &Call<'_>) -> Result<u64, Errno> {
+fn failed(gate: &Gate, call: &Call<'_>) -> Result<u64, Errno> {
     static SAID: AtomicBool = AtomicBool::new(false);
     let recorded = catch_unwind(AssertUnwindSafe(|| {
         if !SAID.swap(true, Ordering::Relaxed) {

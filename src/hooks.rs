@@ -12,7 +12,6 @@
 use core::ffi::{CStr, c_char, c_int, c_void};
 
 use libc::{key_t, shmid_ds, size_t, uid_t};
-use shmgate_core::backend::kernel::Kernel;
 use shmgate_core::call::Call;
 use shmgate_core::errno::{Errno, HostErrno};
 use shmgate_core::gate::Gate;
@@ -76,9 +75,9 @@ redhook::hook! {
 /// Makes, for a hook, the function that goes through the gate, and the one for a thread's first call. Apart from the hook, they
 /// leave it without a stack frame of its own.
 macro_rules! beside {
-    ($through:ident, $first:ident, $next:ident, $type:ty, ($($name:ident: $of:ty),*), $call:expr) => {
+    ($through:ident, $first:ident, $type:ty, ($($name:ident: $of:ty),*), $call:expr) => {
         #[inline(never)]
-        unsafe extern "C" fn $through(gate: &Gate<Kernel>, $($name: $of),*) -> $type {
+        unsafe extern "C" fn $through(gate: &Gate, $($name: $of),*) -> $type {
             let call = move || $call;
             // SAFETY: the host's own call. A closure in a macro is one for each use: what is inlined there knows which call it is.
             unsafe { gated(gate, call, move || gate.quick(&call())) as $type }
@@ -91,23 +90,23 @@ macro_rules! beside {
                 // SAFETY: the host's own call.
                 Some(gate) => unsafe { $through(gate, $($name),*) },
                 // SAFETY: the host's own call.
-                None => unsafe { (gate().backend().0.$next)($($name),*) },
+                None => answer(gate(), &$call, || unsafe { gate().pass(&$call) }) as $type,
             }
         }
     };
 }
 
 beside!(
-    through_shmget, first_shmget, shmget, c_int, (key: key_t, size: size_t, flags: c_int),
+    through_shmget, first_shmget, c_int, (key: key_t, size: size_t, flags: c_int),
     Call::Shmget { key, size: size as u64, flags }
 );
 beside!(
-    through_shmat, first_shmat, shmat, *mut c_void, (shmid: c_int, addr: *const c_void, flags: c_int),
+    through_shmat, first_shmat, *mut c_void, (shmid: c_int, addr: *const c_void, flags: c_int),
     Call::Shmat { shmid, addr: addr as u64, flags }
 );
-beside!(through_shmdt, first_shmdt, shmdt, c_int, (addr: *const c_void), Call::Shmdt { addr: addr as u64 });
+beside!(through_shmdt, first_shmdt, c_int, (addr: *const c_void), Call::Shmdt { addr: addr as u64 });
 beside!(
-    through_shmctl, first_shmctl, shmctl, c_int, (shmid: c_int, cmd: c_int, buf: *mut shmid_ds),
+    through_shmctl, first_shmctl, c_int, (shmid: c_int, cmd: c_int, buf: *mut shmid_ds),
     Call::Shmctl { shmid, cmd, buf: buf as u64, set: None }
 );
 
@@ -115,7 +114,10 @@ redhook::hook! {
     unsafe fn ftok(pathname: *const c_char, proj_id: c_int) -> key_t => gated_ftok {
         // SAFETY: the host's own call.
         let real = || unsafe { next::ftok()(pathname, proj_id) };
-        let Some(gate) = gate_if_on() else { return real() };
+        let Some(gate) = gate_if_on() else {
+            gate().count_passed();
+            return real();
+        };
         let real = || match real() {
             -1 => Err(Errno::last()),
             key => Ok(u64::from(key as u32)),

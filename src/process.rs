@@ -13,17 +13,17 @@ use shmgate_core::gate::Gate;
 
 use crate::{dlopen, next};
 
-static GATE: OnceBox<Gate<Kernel>> = OnceBox::new();
+static GATE: OnceBox<Gate> = OnceBox::new();
 
 /// The gate.
-pub fn gate() -> &'static Gate<Kernel> {
+pub fn gate() -> &'static Gate {
     GATE.get().unwrap_or_else(|| first())
 }
 
 /// Where a call goes.
 pub enum Way {
     /// Through the gate.
-    Gate(&'static Gate<Kernel>),
+    Gate(&'static Gate),
     /// Nothing is set and the call is counted: straight on.
     Past(&'static Functions),
     /// Nothing is set, and it is a thread's first, or there is no gate yet: [`gate_if_on`] tells.
@@ -35,20 +35,19 @@ pub enum Way {
 pub fn way() -> Way {
     match GATE.get() {
         Some(gate) if gate.is_on() => Way::Gate(gate),
-        Some(gate) if gate.count_passed_quickly() => Way::Past(&gate.backend().0),
+        Some(gate) if gate.count_passed_quickly() => Way::Past(&gate.backend().kernel().0),
         _ => Way::First,
     }
 }
 
-/// The gate if anything is set; otherwise the call is counted, and is to go straight on.
+/// The gate if anything is set.
 #[cold]
 #[inline(never)]
-pub extern "C" fn gate_if_on() -> Option<&'static Gate<Kernel>> {
+pub extern "C" fn gate_if_on() -> Option<&'static Gate> {
     let gate = gate();
     if gate.is_on() {
         return Some(gate);
     }
-    gate.count_passed();
     None
 }
 
@@ -56,11 +55,11 @@ pub extern "C" fn gate_if_on() -> Option<&'static Gate<Kernel>> {
 /// that goes straight on can, and leaves redhook's catching of panics out there.
 #[cold]
 #[inline(never)]
-extern "C" fn first() -> &'static Gate<Kernel> {
+extern "C" fn first() -> &'static Gate {
     GATE.get_or_init(make)
 }
 
-fn make() -> Box<Gate<Kernel>> {
+fn make() -> Box<Gate> {
     quiet_panics();
     let kernel = Kernel(next::functions());
     let make = || {
@@ -105,12 +104,16 @@ extern "C" fn constructor() {
         next::find_all();
         dlopen::prepare(gate().drops_deepbind());
         // SAFETY: the handlers only touch the gate, which lives as long as the process; the library is never unloaded (-z nodelete).
-        unsafe { libc::pthread_atfork(Some(before_fork), None, Some(in_child)) };
+        unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) };
     });
 }
 
 extern "C" fn before_fork() {
     guarded(c"prepare", || gate().fork_begins());
+}
+
+extern "C" fn in_parent() {
+    guarded(c"parent", || gate().fork_ended());
 }
 
 /// fork returns in the child: it has its parent's attaches, under another pid.

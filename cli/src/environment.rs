@@ -6,7 +6,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::process::Command;
 
-use shmgate_core::config::{check_backend, log_target};
+use shmgate_core::backend::Choice;
+use shmgate_core::config::log_target;
 use shmgate_core::errno::Errno;
 use shmgate_core::log::Target;
 use shmgate_core::sys;
@@ -66,12 +67,13 @@ fn try_file(path: &CString) -> Result<(), Errno> {
 /// Checks the backend's name, the option's or the environment's.
 pub fn check(options: &RunOptions) -> Result<(), Failure> {
     if let Some(backend) = &options.backend {
-        return check_backend(backend).map_err(|error| Failure::usage(format!("--backend: {error}")));
+        return Choice::parse(backend).map(drop).map_err(|error| Failure::usage(format!("--backend: {error}")));
     }
     match env::var_os("SHMGATE_BACKEND").filter(|value| !value.is_empty()) {
         None => Ok(()),
         Some(backend) => {
-            check_backend(&backend.to_string_lossy()).map_err(|error| Failure::usage(format!("SHMGATE_BACKEND: {error}")))
+            let choice = Choice::parse(&backend.to_string_lossy());
+            choice.map(drop).map_err(|error| Failure::usage(format!("SHMGATE_BACKEND: {error}")))
         }
     }
 }

@@ -56,7 +56,7 @@ fn bad_usage_is_one_line() {
         (&["run", "--max-bytes", "12Q", "--", "true"], &["12Q", "--max-bytes", "not a size"]),
         (&["run", "--max-segments", "many", "--", "true"], &["many", "not a count"]),
         (&["run", "--backend", "kernal", "--", "true"], &["unknown backend \"kernal\"", "auto, kernel"]),
-        (&["run", "--backend", "userspace", "--", "true"], &["no userspace backend"]),
+        (&["run", "--backend", "user", "--", "true"], &["unknown backend", "userspace"]),
         (&["run"], &["COMMAND"]),
         (&["frob"], &["frob"]),
         (&["log"], &["SESSION"]),

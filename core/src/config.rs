@@ -6,12 +6,16 @@ use core::ffi::CStr;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 
+use crate::backend::Choice;
 use crate::log::{Format, Target};
 use crate::sys;
 
 /// The `SHMGATE_*` variables, read.
 #[derive(Debug, Default)]
 pub struct Config {
+    pub backend: Choice,
+    /// The userspace backend's: a name or a directory.
+    pub namespace: Option<CString>,
     pub log: Option<Target>,
     pub format: Format,
     /// The policy file.
@@ -36,9 +40,10 @@ impl Config {
 
     fn read(variable: impl Fn(&CStr) -> Option<CString>) -> Result<Config, String> {
         let set = |name: &CStr| variable(name).filter(|value| !value.is_empty());
-        if let Some(backend) = set(c"SHMGATE_BACKEND") {
-            check_backend(&backend.to_string_lossy()).map_err(|error| format!("SHMGATE_BACKEND: {error}"))?;
-        }
+        let backend = match set(c"SHMGATE_BACKEND") {
+            Some(name) => Choice::parse(&name.to_string_lossy()).map_err(|error| format!("SHMGATE_BACKEND: {error}"))?,
+            None => Choice::Auto,
+        };
         let format = match set(c"SHMGATE_LOG_FORMAT").as_deref().map(CStr::to_bytes) {
             None | Some(b"text") => Format::Text,
             Some(b"json") => Format::Json,
@@ -47,6 +52,8 @@ impl Config {
             }
         };
         Ok(Config {
+            backend,
+            namespace: set(c"SHMGATE_NAMESPACE"),
             log: set(c"SHMGATE_LOG").and_then(log_target),
             format,
             policy: set(c"SHMGATE_POLICY"),
@@ -57,19 +64,7 @@ impl Config {
 
     /// True if the library has nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.log.is_none() && self.policy.is_none() && self.session.is_none()
-    }
-}
-
-/// Checks a backend's name.
-///
-/// # Errors
-/// A message for people: the name is none, or that of a backend that this version has not.
-pub fn check_backend(name: &str) -> Result<(), String> {
-    match name {
-        "auto" | "kernel" => Ok(()),
-        "userspace" => Err("this version of shmgate has no userspace backend yet, use kernel or auto".into()),
-        other => Err(format!("unknown backend \"{}\", use auto, kernel or userspace", other.escape_debug())),
+        self.backend != Choice::Userspace && self.log.is_none() && self.policy.is_none() && self.session.is_none()
     }
 }
 
@@ -108,7 +103,6 @@ mod tests {
     fn values_that_mean_nothing_are_named() {
         for (name, value, part) in [
             (c"SHMGATE_BACKEND", c"kernal", "unknown backend \"kernal\""),
-            (c"SHMGATE_BACKEND", c"userspace", "no userspace backend"),
             (c"SHMGATE_LOG_FORMAT", c"xml", "unknown format \"xml\""),
         ] {
             let error = read(&[(name, value)]).unwrap_err();

@@ -7,7 +7,7 @@ use core::fmt;
 /// `SHM_EXEC`, which the libc crate has not for every target.
 const SHM_EXEC: i32 = 0o100_000;
 /// Commands of shmctl that the libc crate has not: `SHM_STAT`, `SHM_INFO`, and since Linux 4.17 `SHM_STAT_ANY`.
-const SHM_STAT: i32 = 13;
+pub(crate) const SHM_STAT: i32 = 13;
 pub(crate) const SHM_INFO: i32 = 14;
 pub(crate) const SHM_STAT_ANY: i32 = 15;
 

@@ -1,8 +1,13 @@
 //! Backends: who serves a call that the policy lets through.
 //!
-//! There is the kernel's own System V shared memory ([`kernel`]). One in user space belongs beside it, as another [`Backend`].
+//! There is the kernel's own System V shared memory ([`kernel`]), and one in user space ([`userspace`]); [`Served`] is the one that a
+//! process has.
 
 pub mod kernel;
+mod served;
+pub mod userspace;
+
+pub use served::{Choice, Served};
 
 use crate::errno::Errno;
 

@@ -13,7 +13,7 @@ use crate::sys;
 /// How often a creation starts again because others create and remove the key in between.
 const MOST_RETRIES: u32 = 1000;
 
-impl<B: Backend> Gate<B> {
+impl Gate {
     /// Makes a shared memory call; returns what the caller gets.
     ///
     /// # Errors
@@ -271,7 +271,7 @@ impl<B: Backend> Gate<B> {
     }
 }
 
-impl<B> Caller for Gate<B> {
+impl Caller for Gate {
     fn uid(&self) -> u32 {
         // A rule is a limit: it does not go by what is remembered.
         sys::geteuid()

@@ -17,8 +17,9 @@ use std::path::Path;
 
 use once_cell::race::OnceBox;
 
-use crate::backend::{self, Backend};
-use crate::call::{Denial, Reason};
+use crate::backend::kernel::Kernel;
+use crate::backend::{self, Backend, Served};
+use crate::call::{Call, Denial, Reason};
 use crate::config::Config;
 use crate::errno::Errno;
 use crate::identity::Identity;
@@ -31,12 +32,12 @@ use crate::session::Session;
 
 /// The gate of a process.
 #[derive(Debug)]
-pub struct Gate<B> {
+pub struct Gate {
     /// False if calls may go straight to the backend.
     on: AtomicBool,
     /// True if only the journal and the ledger have to know of a call that creates nothing.
     quick: AtomicBool,
-    backend: B,
+    backend: Served,
     identity: Identity,
     policy: Policy,
     minds_creation: bool,
@@ -67,15 +68,20 @@ thread_local! {
     static LAST_DENIAL: Cell<Option<Denial>> = const { Cell::new(None) };
 }
 
-impl<B: Backend> Gate<B> {
+impl Gate {
     /// Makes the gate that the environment asks for. A fault is said once on standard error, at the first call; where it leaves limits unknown, the
     /// gate refuses every call.
-    pub fn from_environment(backend: B) -> Gate<B> {
+    pub fn from_environment(kernel: Kernel) -> Gate {
         let (config, fault) = match Config::from_environment() {
             Ok(config) => (config, None),
             Err(fault) => (Config::default(), Some(fault)),
         };
-        let Config { log, format, policy, session, keep_deepbind } = config;
+        let Config { backend, namespace, log, format, policy, session, keep_deepbind } = config;
+        let namespace = namespace.as_ref().map(|name| OsStr::from_bytes(name.as_bytes()));
+        let (backend, fault) = match Served::chosen(kernel, backend, namespace) {
+            Ok(backend) => (backend, fault),
+            Err(other) => (Served::by(kernel), fault.or(Some(other))),
+        };
         let mut gate = Gate::bare(backend);
         gate.log.set(log);
         gate.format = format;
@@ -128,14 +134,14 @@ impl<B: Backend> Gate<B> {
     }
 
     /// A gate that refuses every call: the one to take where making another failed.
-    pub fn refusing(backend: B) -> Gate<B> {
-        let mut gate = Gate::bare(backend);
+    pub fn refusing(kernel: Kernel) -> Gate {
+        let mut gate = Gate::bare(Served::by(kernel));
         gate.refuse_all("internal error at the start, please report it");
         gate.settle_on();
         gate
     }
 
-    fn bare(backend: B) -> Gate<B> {
+    fn bare(backend: Served) -> Gate {
         Gate {
             on: AtomicBool::new(false),
             quick: AtomicBool::new(false),
@@ -190,7 +196,8 @@ impl<B: Backend> Gate<B> {
 
     fn settle_on(&self) {
         let limits = self.fault.is_some() || self.ledger.is_some() || !self.policy.is_empty();
-        self.on.store(limits || self.journal.is_some() || self.log.is_on(), Relaxed);
+        let serves = self.backend.userspace().is_some();
+        self.on.store(limits || serves || self.journal.is_some() || self.log.is_on(), Relaxed);
         let quick = self.fault.is_none() && self.policy.rules.is_empty() && !self.log.is_on();
         self.quick.store(quick && !cfg!(feature = "test-panic"), Relaxed);
     }
@@ -201,12 +208,28 @@ impl<B: Backend> Gate<B> {
     }
 
     /// What serves the calls.
-    pub fn backend(&self) -> &B {
+    pub fn backend(&self) -> &Served {
         &self.backend
     }
 
+    /// Makes a call where nothing is set, and counts it: a thread's first. The kernel may turn out not to serve it.
+    ///
+    /// # Errors
+    /// The call's.
+    ///
+    /// # Safety
+    /// The call is the host's own.
+    pub unsafe fn pass(&self, call: &Call<'_>) -> Result<u64, Errno> {
+        self.count_passed();
+        // SAFETY: by the caller's promise.
+        let result = unsafe { self.backend.call(call) };
+        if self.backend.userspace().is_some() {
+            self.settle_on();
+        }
+        result
+    }
+
     /// Counts a call that went straight to the backend.
-    #[inline]
     pub fn count_passed(&self) {
         self.identity.me().count_call();
     }
@@ -262,14 +285,21 @@ impl<B: Backend> Gate<B> {
 
     /// The calling process is about to fork.
     pub fn fork_begins(&self) {
+        self.backend.fork_begins();
         if let Some(ledger) = &self.ledger {
             ledger.fork_begins(&self.identity);
         }
     }
 
+    /// fork has returned in the calling process.
+    pub fn fork_ended(&self) {
+        self.backend.fork_ended();
+    }
+
     /// A fork made the calling process.
     pub fn forked(&self) {
         self.identity.forget();
+        self.backend.forked();
         if let Some(ledger) = &self.ledger {
             ledger.forked(&self.identity);
         }
@@ -277,6 +307,7 @@ impl<B: Backend> Gate<B> {
 
     /// The calling process ends.
     pub fn leave(&self) {
+        self.backend.leave();
         if let Some(ledger) = &self.ledger {
             ledger.leave(&self.identity);
         }

@@ -13,7 +13,7 @@ use crate::identity::Me;
 use crate::journal::Journal;
 use crate::journal::record;
 
-impl<B: Backend> Gate<B> {
+impl Gate {
     /// Makes a shared memory call if it can be done quickly; returns what C gets, -1 with errno set. `None`, and nothing has been
     /// done, if it takes [`Gate::call`].
     ///

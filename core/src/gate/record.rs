@@ -12,7 +12,7 @@ use crate::policy::rule::Caller;
 use crate::text::json::Json;
 use crate::text::{Event, Line};
 
-impl<B: Backend> Gate<B> {
+impl Gate {
     /// Records a call that began at `start`, and what came of it; returns what the caller gets.
     pub(super) fn record(&self, start: u64, call: &Call<'_>, outcome: Outcome) -> Result<u64, Errno> {
         if let Verdict::Denied(denial) | Verdict::WouldDeny(denial) = outcome.verdict {

@@ -76,6 +76,33 @@ impl File {
         Ok(&buffer[..filled])
     }
 
+    /// Locks byte `at` of the file for this open file description, which fork and mmap keep alive; false if another has it.
+    pub fn lock_byte(&self, at: u64) -> bool {
+        let lock = byte_lock(libc::F_WRLCK, at);
+        // SAFETY: `lock` outlives the call. The system call itself: libc's function is a cancellation point.
+        unsafe { libc::syscall(libc::SYS_fcntl, self.0, libc::F_OFD_SETLK, &raw const lock) == 0 }
+    }
+
+    /// Gives a byte's lock up.
+    pub fn unlock_byte(&self, at: u64) {
+        let lock = byte_lock(libc::F_UNLCK, at);
+        // SAFETY: as above.
+        unsafe { libc::syscall(libc::SYS_fcntl, self.0, libc::F_OFD_SETLK, &raw const lock) };
+    }
+
+    /// True if another open file description has byte `at` of the file locked.
+    ///
+    /// # Errors
+    /// fcntl's.
+    pub fn is_byte_locked(&self, at: u64) -> Result<bool, Errno> {
+        let mut lock = byte_lock(libc::F_WRLCK, at);
+        // SAFETY: as above.
+        if unsafe { libc::syscall(libc::SYS_fcntl, self.0, libc::F_OFD_GETLK, &raw mut lock) } != 0 {
+            return Err(Errno::last());
+        }
+        Ok(i32::from(lock.l_type) != libc::F_UNLCK)
+    }
+
     /// The file's size in bytes.
     ///
     /// # Errors
@@ -83,6 +110,10 @@ impl File {
     pub fn size(&self) -> Result<u64, Errno> {
         Ok(stat_fd(self.0)?.st_size as u64)
     }
+}
+
+fn byte_lock(kind: i32, at: u64) -> libc::flock {
+    libc::flock { l_type: kind as _, l_whence: libc::SEEK_SET as _, l_start: at as _, l_len: 1, l_pid: 0 }
 }
 
 impl Drop for File {

@@ -11,6 +11,7 @@ use core::ffi::CStr;
 use core::sync::atomic::AtomicU8;
 
 pub use file::{File, Parked};
+pub use signals::BlockedSignals;
 use signals::HeldSignals;
 
 use crate::errno::Errno;
@@ -59,16 +60,105 @@ pub fn read_link<'a>(path: &CStr, buffer: &'a mut [u8]) -> Result<&'a [u8], Errn
 /// # Errors
 /// fallocate's: ENOSPC, EFBIG, EDQUOT, EOPNOTSUPP.
 pub fn allocate(file: &File, len: u64) -> Result<(), Errno> {
+    allocate_range(file, 0, len)
+}
+
+/// As [`allocate`], for `len` bytes from `start`.
+///
+/// # Errors
+/// fallocate's.
+pub fn allocate_range(file: &File, start: u64, len: u64) -> Result<(), Errno> {
     let _quiet = HeldSignals::hold();
     loop {
         // SAFETY: plain system call on our descriptor.
-        if unsafe { libc::syscall(libc::SYS_fallocate, file.fd(), 0, 0_i64, len) } == 0 {
+        if unsafe { libc::syscall(libc::SYS_fallocate, file.fd(), 0, start, len) } == 0 {
             return Ok(());
         }
         if Errno::last() != Errno::EINTR {
             return Err(Errno::last());
         }
     }
+}
+
+/// Gives the file `len` bytes, without room for them.
+///
+/// # Errors
+/// ftruncate's.
+pub fn truncate(file: &File, len: u64) -> Result<(), Errno> {
+    let _quiet = HeldSignals::hold();
+    // SAFETY: plain system call on our descriptor.
+    check(unsafe { libc::syscall(libc::SYS_ftruncate, file.fd(), len) })
+}
+
+/// Gives a file a second name.
+///
+/// # Errors
+/// link's: EEXIST, …
+pub fn link(from: &CStr, to: &CStr) -> Result<(), Errno> {
+    // SAFETY: the paths are NUL-terminated.
+    check(unsafe { libc::link(from.as_ptr(), to.as_ptr()) }.into())
+}
+
+/// Removes a file's name; that it has none is no matter.
+pub fn unlink(path: &CStr) {
+    // SAFETY: `path` is NUL-terminated.
+    unsafe { libc::unlink(path.as_ptr()) };
+}
+
+/// Changes a file's permission bits.
+///
+/// # Errors
+/// fchmod's.
+pub fn set_mode(file: &File, mode: u32) -> Result<(), Errno> {
+    // SAFETY: plain system call on our descriptor.
+    check(unsafe { libc::fchmod(file.fd(), mode) }.into())
+}
+
+/// Changes a file's owner; a link is not followed.
+///
+/// # Errors
+/// lchown's.
+pub fn change_owner(path: &CStr, uid: u32, gid: u32) -> Result<(), Errno> {
+    // SAFETY: `path` is NUL-terminated.
+    check(unsafe { libc::lchown(path.as_ptr(), uid, gid) }.into())
+}
+
+/// Changes the permission bits of a file.
+///
+/// # Errors
+/// chmod's.
+pub fn change_mode(path: &CStr, mode: u32) -> Result<(), Errno> {
+    // SAFETY: `path` is NUL-terminated.
+    check(unsafe { libc::chmod(path.as_ptr(), mode) }.into())
+}
+
+/// How many bytes the file system of `path` has left for the caller.
+///
+/// # Errors
+/// statfs's.
+pub fn free_bytes(path: &CStr) -> Result<u64, Errno> {
+    let mut about = core::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: `path` is NUL-terminated and `about` has room for the answer.
+    check(unsafe { libc::statfs(path.as_ptr(), about.as_mut_ptr()) }.into())?;
+    // SAFETY: statfs succeeded and filled it.
+    let about = unsafe { about.assume_init() };
+    // A tmpfs without a limit says 0 of 0.
+    if about.f_blocks == 0 {
+        return Ok(u64::MAX);
+    }
+    Ok(about.f_bavail.saturating_mul(about.f_bsize as u64))
+}
+
+/// How many bytes the caller may lock into memory: RLIMIT_MEMLOCK.
+pub fn memlock_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` has room for the answer.
+    unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) };
+    limit.rlim_cur
+}
+
+fn check(result: i64) -> Result<(), Errno> {
+    if result == -1 { Err(Errno::last()) } else { Ok(()) }
 }
 
 /// Appends `len` zero bytes to the file of a descriptor opened with `O_APPEND`. A signal that writing would raise is kept from the host.
@@ -120,6 +210,28 @@ pub fn read_host<T: Copy>(address: u64) -> Option<T> {
     Some(unsafe { core::ptr::read_unaligned(address as *const T) })
 }
 
+/// Copies a value to an address that the host gave, which may be bad.
+///
+/// # Errors
+/// EFAULT.
+pub fn write_host<T: Copy>(address: u64, value: &T) -> Result<(), Errno> {
+    // process_vm_writev can be forbidden; a pipe would need descriptors. getrandom writes, and says EFAULT, for both ends.
+    let len = size_of::<T>() as u64;
+    let last = address.checked_add(len - 1).ok_or(Errno::EFAULT)?;
+    if !is_writable(address) || !is_writable(last) {
+        return Err(Errno::EFAULT);
+    }
+    // SAFETY: both ends are writable, and `T` is shorter than a page, so that there is no third page between them.
+    unsafe { core::ptr::write_unaligned(address as *mut T, *value) };
+    Ok(())
+}
+
+/// True if the byte at `address` can be written: what the kernel puts there is overwritten by the caller.
+fn is_writable(address: u64) -> bool {
+    // SAFETY: a bad address is an EFAULT.
+    unsafe { libc::syscall(libc::SYS_getrandom, address, 1_usize, 1_i32) == 1 }
+}
+
 /// True if eight bytes at `address` can be read. rt_sigprocmask copies them in before it finds that -1 is no operation.
 fn is_readable(address: u64) -> bool {
     let none = core::ptr::null_mut::<u8>();
@@ -144,6 +256,39 @@ pub fn gettid() -> u32 {
 pub fn geteuid() -> u32 {
     // SAFETY: always succeeds.
     unsafe { libc::geteuid() }
+}
+
+/// The caller's effective group id, anew.
+pub fn getegid() -> u32 {
+    // SAFETY: always succeeds.
+    unsafe { libc::getegid() }
+}
+
+/// True if `gid` is one of the caller's supplementary groups.
+pub fn is_in_group(gid: u32) -> bool {
+    // As many as a handler's stack can bear; the few processes that have more ask piecemeal otherwise.
+    let mut groups = [0; 256];
+    // SAFETY: `groups` has room for as many as are asked for.
+    let count = unsafe { libc::getgroups(groups.len() as i32, groups.as_mut_ptr()) };
+    usize::try_from(count).is_ok_and(|count| groups[..count].contains(&gid))
+}
+
+/// True if the caller has the capability with this number in its effective set.
+pub fn is_capable(capability: u32) -> bool {
+    const VERSION_3: u32 = 0x2008_0522;
+    let mut header = [VERSION_3, 0];
+    // Effective, permitted, inheritable, twice.
+    let mut sets = [0_u32; 6];
+    // SAFETY: version 3 fills two structures of three words.
+    let failed = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) } != 0;
+    !failed && sets[capability as usize / 32 * 3] >> (capability % 32) & 1 != 0
+}
+
+/// Sleeps, unless a signal comes.
+pub fn sleep_us(us: u32) {
+    let time = libc::timespec { tv_sec: 0, tv_nsec: libc::c_long::from(us) * 1000 };
+    // SAFETY: `time` outlives the call. The system call itself: libc's function is a cancellation point.
+    unsafe { libc::syscall(libc::SYS_nanosleep, &raw const time, core::ptr::null_mut::<libc::timespec>()) };
 }
 
 /// The size of a page in bytes.

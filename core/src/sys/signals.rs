@@ -61,3 +61,31 @@ impl Drop for HeldSignals {
         crate::errno::set(errno);
     }
 }
+
+/// All signals blocked for the calling thread, until dropped: a handler must not come in where a lock is held.
+#[derive(Debug)]
+pub struct BlockedSignals {
+    before: u64,
+}
+
+impl BlockedSignals {
+    /// Blocks them.
+    pub fn block() -> BlockedSignals {
+        let mut before = 0;
+        set_mask(!0, Some(&mut before));
+        BlockedSignals { before }
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        set_mask(self.before, None);
+    }
+}
+
+/// rt_sigprocmask itself: libc's keeps some signals of its own unblocked.
+fn set_mask(mask: u64, before: Option<&mut u64>) {
+    let before = before.map_or(core::ptr::null_mut(), core::ptr::from_mut);
+    // SAFETY: the kernel's signal set has 64 bits; both outlive the call.
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, before, 8_usize) };
+}

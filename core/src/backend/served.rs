@@ -1,0 +1,204 @@
+//! The backend of a process: the kernel's, the userspace one, or the latter once the former has turned out not to work.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use once_cell::race::OnceBox;
+
+use super::Backend;
+use super::kernel::Kernel;
+use super::userspace::Userspace;
+use super::userspace::registry::directory;
+use crate::call::Call;
+use crate::errno::Errno;
+
+/// What `SHMGATE_BACKEND` asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// The kernel if its System V shared memory works, else user space.
+    #[default]
+    Auto,
+    Kernel,
+    Userspace,
+}
+
+impl Choice {
+    /// What a value of `SHMGATE_BACKEND` means.
+    ///
+    /// # Errors
+    /// A message for people.
+    pub fn parse(name: &str) -> Result<Choice, String> {
+        match name {
+            "auto" => Ok(Choice::Auto),
+            "kernel" => Ok(Choice::Kernel),
+            "userspace" => Ok(Choice::Userspace),
+            other => Err(format!("unknown backend \"{}\", use auto, kernel or userspace", other.escape_debug())),
+        }
+    }
+}
+
+/// What serves a process's calls.
+#[derive(Debug)]
+pub struct Served {
+    kernel: Kernel,
+    /// The userspace backend's directory, where the kernel's failure may lead to it.
+    fallback: Option<PathBuf>,
+    userspace: OnceBox<Userspace>,
+}
+
+impl Served {
+    /// By the kernel alone.
+    pub fn by(kernel: Kernel) -> Served {
+        Served { kernel, fallback: None, userspace: OnceBox::new() }
+    }
+
+    /// As `choice` says; with the userspace backend in `namespace`.
+    ///
+    /// # Errors
+    /// A message for people: the userspace backend can't be had.
+    pub fn chosen(kernel: Kernel, choice: Choice, namespace: Option<&OsStr>) -> Result<Served, String> {
+        let mut served = Served::by(kernel);
+        if choice == Choice::Kernel {
+            return Ok(served);
+        }
+        let namespace = namespace.map_or("default".into(), |name| String::from_utf8_lossy(name.as_bytes()));
+        let dir = directory(&namespace);
+        match choice {
+            Choice::Userspace => {
+                let _ = served.userspace.set(Box::new(Userspace::open(&dir?)?));
+            }
+            _ => served.fallback = dir.ok(),
+        }
+        Ok(served)
+    }
+
+    /// The kernel's functions.
+    pub fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    /// The userspace backend, if it serves the calls.
+    #[inline]
+    pub fn userspace(&self) -> Option<&Userspace> {
+        self.userspace.get()
+    }
+
+    /// Makes a call; used where nothing but the backend is set.
+    ///
+    /// # Errors
+    /// The call's.
+    ///
+    /// # Safety
+    /// The call is the host's own.
+    pub unsafe fn call(&self, call: &Call<'_>) -> Result<u64, Errno> {
+        match *call {
+            Call::Shmget { key, size, flags } => self.shmget(key, size, flags),
+            // SAFETY: by the caller's promise.
+            Call::Shmat { shmid, addr, flags } => unsafe { self.shmat(shmid, addr, flags) },
+            // SAFETY: by the caller's promise.
+            Call::Shmdt { addr } => unsafe { self.shmdt(addr) },
+            // SAFETY: by the caller's promise.
+            Call::Shmctl { shmid, cmd, buf, .. } => unsafe { self.shmctl(shmid, cmd, buf) },
+            Call::Ftok { .. } => Err(Errno::ENOSYS),
+        }
+    }
+
+    /// After the kernel has answered a call with `errno`: the userspace backend, if that means that the kernel has none to offer.
+    #[cold]
+    fn instead(&self, errno: Errno, flags: i32) -> Option<&Userspace> {
+        let has_none = errno == Errno::ENOSYS || (errno == Errno::EPERM && flags & libc::SHM_HUGETLB == 0);
+        let dir = self.fallback.as_ref().filter(|_| has_none)?;
+        let made = Box::new(Userspace::open(dir).ok()?);
+        let _ = self.userspace.set(made);
+        self.userspace.get()
+    }
+
+    /// The calling process is about to fork.
+    pub fn fork_begins(&self) {
+        if let Some(userspace) = self.userspace() {
+            userspace.fork_begins();
+        }
+    }
+
+    /// fork has returned in the parent.
+    pub fn fork_ended(&self) {
+        if let Some(userspace) = self.userspace() {
+            userspace.fork_ended();
+        }
+    }
+
+    /// fork made the calling process.
+    pub fn forked(&self) {
+        if let Some(userspace) = self.userspace() {
+            userspace.forked();
+        }
+    }
+
+    /// The calling process ends.
+    pub fn leave(&self) {
+        if let Some(userspace) = self.userspace() {
+            userspace.leave();
+        }
+    }
+}
+
+impl Backend for Served {
+    #[inline]
+    fn number(&self) -> u8 {
+        u8::from(self.userspace().is_some())
+    }
+
+    #[inline]
+    fn shmget(&self, key: i32, size: u64, flags: i32) -> Result<u64, Errno> {
+        if let Some(userspace) = self.userspace() {
+            return userspace.shmget(key, size, flags);
+        }
+        match self.kernel.shmget(key, size, flags) {
+            Err(errno @ (Errno::ENOSYS | Errno::EPERM)) => {
+                self.instead(errno, flags).map_or(Err(errno), |userspace| userspace.shmget(key, size, flags))
+            }
+            other => other,
+        }
+    }
+
+    #[inline]
+    unsafe fn shmat(&self, shmid: i32, addr: u64, flags: i32) -> Result<u64, Errno> {
+        // SAFETY: by the caller's promise.
+        unsafe { self.userspace().map_or_else(|| self.kernel.shmat(shmid, addr, flags), |u| u.shmat(shmid, addr, flags)) }
+    }
+
+    #[inline]
+    unsafe fn shmdt(&self, addr: u64) -> Result<u64, Errno> {
+        // SAFETY: by the caller's promise.
+        unsafe { self.userspace().map_or_else(|| self.kernel.shmdt(addr), |userspace| userspace.shmdt(addr)) }
+    }
+
+    #[inline]
+    unsafe fn shmctl(&self, shmid: i32, cmd: i32, buf: u64) -> Result<u64, Errno> {
+        if let Some(userspace) = self.userspace() {
+            // SAFETY: by the caller's promise.
+            return unsafe { userspace.shmctl(shmid, cmd, buf) };
+        }
+        // SAFETY: by the caller's promise.
+        match unsafe { self.kernel.shmctl(shmid, cmd, buf) } {
+            Err(Errno::ENOSYS) => match self.instead(Errno::ENOSYS, 0) {
+                // SAFETY: by the caller's promise.
+                Some(userspace) => unsafe { userspace.shmctl(shmid, cmd, buf) },
+                None => Err(Errno::ENOSYS),
+            },
+            other => other,
+        }
+    }
+
+    fn exists(&self, shmid: i32) -> bool {
+        self.userspace().map_or_else(|| self.kernel.exists(shmid), |userspace| userspace.exists(shmid))
+    }
+
+    fn created_by(&self, pid: u32, size: u64, found: &mut dyn FnMut(i32) -> bool) {
+        match self.userspace() {
+            Some(userspace) => userspace.created_by(pid, size, found),
+            None => self.kernel.created_by(pid, size, found),
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Changing the books: one process at a time, under a lock that a killed process can't keep.
+//!
+//! The lock is a word in the registry with the life of whoever has it. Readers (look-up, IPC_STAT, attach, detach) never wait for it.
+//! What a segment's own slot says is the truth; chains, the map of used slots and the totals follow from it, and whoever takes the lock from a
+//! killed process makes them anew. While chains change, [`super::layout::Header::change`] is odd: a reader that sees that, or that it
+//! changed meanwhile, looks through the slots themselves.
+//!
+//! Signals are blocked under the lock: a handler that came in could never get it.
+
+use core::sync::atomic::Ordering::SeqCst;
+
+use super::layout::{BUCKETS, Layout, SEGMENTS, Segment, State};
+use super::life::{Asker, Life};
+use super::registry::Registry;
+use crate::errno::Errno;
+use crate::sys::{self, BlockedSignals};
+
+/// Segment slots that get room at a time: a page's.
+const AT_A_TIME: usize = 4096 / size_of::<Segment>();
+/// Ids are given out from at least so many slots in turn, as the kernel does, so that an old id stays unknown for a while.
+const LEAST_CYCLE: usize = 64;
+
+/// The right to change the books.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    registry: &'a Registry,
+    word: u64,
+    _signals: BlockedSignals,
+}
+
+fn bucket_of(key: i32) -> usize {
+    ((key as u32).wrapping_mul(0x9e37_79b9) >> 16) as usize & (BUCKETS - 1)
+}
+
+impl Registry {
+    /// Takes the lock for a process with the life `own`. Waits while another live process has it.
+    pub fn write(&self, own: Life) -> Writer<'_> {
+        let lock = &self.layout().header.writer;
+        let word = own.to_u64();
+        for attempt in 0_u32.. {
+            let signals = BlockedSignals::block();
+            let holder = lock.load(SeqCst);
+            if holder == 0 && lock.compare_exchange(0, word, SeqCst, SeqCst).is_ok() {
+                return Writer { registry: self, word, _signals: signals };
+            }
+            // Now and then a look whether somebody was killed with it.
+            if holder != 0 && holder != word && attempt % 64 == 63 {
+                let life = Life::from_u64(holder).unwrap_or(own);
+                if !Asker::new(self, Some(own)).is_alive(life) && lock.compare_exchange(holder, word, SeqCst, SeqCst).is_ok() {
+                    let writer = Writer { registry: self, word, _signals: signals };
+                    writer.make_anew();
+                    return writer;
+                }
+            }
+            drop(signals);
+            match attempt {
+                0..50 => core::hint::spin_loop(),
+                50..60 => sys::yield_now(),
+                _ => sys::sleep_us(100),
+            }
+        }
+        unreachable!("an endless loop")
+    }
+
+    /// Takes the lock if nobody has it.
+    pub fn try_write(&self, own: Life) -> Option<Writer<'_>> {
+        let signals = BlockedSignals::block();
+        let (lock, word) = (&self.layout().header.writer, own.to_u64());
+        let taken = lock.compare_exchange(0, word, SeqCst, SeqCst).is_ok();
+        taken.then_some(Writer { registry: self, word, _signals: signals })
+    }
+
+    /// The segment with `key`, which is not IPC_PRIVATE: its slot.
+    #[inline]
+    pub fn find(&self, key: i32) -> Option<usize> {
+        let header = &self.layout().header;
+        for _ in 0..4 {
+            let before = header.change.load(SeqCst);
+            if !before.is_multiple_of(2) {
+                break;
+            }
+            let found = self.find_in_chain(key);
+            if header.change.load(SeqCst) == before
+                && let Ok(found) = found
+            {
+                return found;
+            }
+        }
+        self.find_in_slots(key)
+    }
+
+    /// `Err` for a chain that ends nowhere.
+    #[inline]
+    fn find_in_chain(&self, key: i32) -> Result<Option<usize>, ()> {
+        let layout = self.layout();
+        let mut next = layout.buckets[bucket_of(key)].load(SeqCst);
+        for _ in 0..SEGMENTS {
+            let Some(index) = (next as usize).checked_sub(1) else { return Ok(None) };
+            let Some(segment) = self.segment(index) else { return Err(()) };
+            if segment.key.load(SeqCst) == key as u32 && segment.load().state == State::Live {
+                return Ok(Some(index));
+            }
+            next = layout.next[index].load(SeqCst);
+        }
+        Err(())
+    }
+
+    #[cold]
+    fn find_in_slots(&self, key: i32) -> Option<usize> {
+        self.segments().iter().position(|segment| segment.key.load(SeqCst) == key as u32 && segment.load().state == State::Live)
+    }
+}
+
+impl Writer<'_> {
+    /// Makes chains, the map of used slots and totals from the slots.
+    fn make_anew(&self) {
+        let layout = self.registry.layout();
+        let header = &layout.header;
+        if header.change.load(SeqCst).is_multiple_of(2) {
+            header.change.fetch_add(1, SeqCst);
+        }
+        layout.buckets.iter().for_each(|bucket| bucket.store(0, SeqCst));
+        layout.used.iter().for_each(|used| used.store(0, SeqCst));
+        header.in_use.store(0, SeqCst);
+        header.pages.store(0, SeqCst);
+        for (index, segment) in self.registry.segments().iter().enumerate() {
+            let word = segment.load();
+            if word.state == State::Free {
+                continue;
+            }
+            self.count(index, segment);
+            if word.state == State::Live && segment.key.load(SeqCst) != 0 {
+                self.chain(index, segment.key.load(SeqCst) as i32);
+            }
+        }
+        header.change.fetch_add(1, SeqCst);
+    }
+
+    /// Drops from the totals what was destroyed without the lock.
+    pub fn sweep(&self) {
+        self.make_anew();
+    }
+
+    fn count(&self, index: usize, segment: &Segment) {
+        let layout = self.registry.layout();
+        layout.used[index / 64].fetch_or(1 << (index % 64), SeqCst);
+        layout.header.in_use.fetch_add(1, SeqCst);
+        layout.header.pages.fetch_add(segment.pages(sys::page_size()), SeqCst);
+    }
+
+    /// Takes a destroyed segment out of the totals.
+    pub fn uncount(&self, index: usize, pages: u64) {
+        let layout = self.registry.layout();
+        if layout.used[index / 64].fetch_and(!(1 << (index % 64)), SeqCst) >> (index % 64) & 1 != 0 {
+            let less = |word: &core::sync::atomic::AtomicU64, amount: u64| {
+                word.store(word.load(SeqCst).saturating_sub(amount), SeqCst);
+            };
+            less(&layout.header.in_use, 1);
+            less(&layout.header.pages, pages);
+        }
+    }
+
+    fn chain(&self, index: usize, key: i32) {
+        let layout = self.registry.layout();
+        let bucket = &layout.buckets[bucket_of(key)];
+        layout.next[index].store(bucket.load(SeqCst), SeqCst);
+        bucket.store(index as u32 + 1, SeqCst);
+    }
+
+    /// Makes a segment that has been filled visible.
+    pub fn enter(&self, index: usize, segment: &Segment, key: i32, publish: impl FnOnce()) {
+        let header = &self.registry.layout().header;
+        header.change.fetch_add(1, SeqCst);
+        publish();
+        self.count(index, segment);
+        if key != 0 {
+            self.chain(index, key);
+        }
+        header.change.fetch_add(1, SeqCst);
+        header.last.store(index as u64, SeqCst);
+    }
+
+    /// Frees the key of segment `index`, while `hide` makes the segment one that has none.
+    pub fn unchain(&self, index: usize, key: i32, hide: impl FnOnce()) {
+        let layout = self.registry.layout();
+        layout.header.change.fetch_add(1, SeqCst);
+        hide();
+        let mut place = &layout.buckets[bucket_of(key)];
+        for _ in 0..SEGMENTS {
+            match (place.load(SeqCst) as usize).checked_sub(1) {
+                Some(at) if at == index => {
+                    place.store(layout.next[index].load(SeqCst), SeqCst);
+                    break;
+                }
+                Some(at) if at < SEGMENTS => place = &layout.next[at],
+                _ => break,
+            }
+        }
+        layout.header.change.fetch_add(1, SeqCst);
+    }
+
+    /// A free slot, with room in the file.
+    ///
+    /// # Errors
+    /// ENOSPC when all are in use, or the file system is full.
+    pub fn free_slot(&self) -> Result<usize, Errno> {
+        let layout = self.registry.layout();
+        let header = &layout.header;
+        let in_use = header.in_use.load(SeqCst) as usize;
+        let cycle = (in_use + in_use / 2 + 1).clamp(LEAST_CYCLE, SEGMENTS);
+        let last = header.last.load(SeqCst) as usize;
+        let is_free = |index: &usize| layout.used[index / 64].load(SeqCst) >> (index % 64) & 1 == 0;
+        let index = (last + 1..cycle).chain(0..cycle).find(is_free).or_else(|| (0..SEGMENTS).find(is_free));
+        let index = index.ok_or(Errno::ENOSPC)?;
+        while header.segments_ready.load(SeqCst) as usize <= index {
+            let ready = header.segments_ready.load(SeqCst) as usize;
+            let start = core::mem::offset_of!(Layout, segments) + ready * size_of::<Segment>();
+            self.registry.make_room(start, start + AT_A_TIME * size_of::<Segment>())?;
+            header.segments_ready.store((ready + AT_A_TIME) as u64, SeqCst);
+        }
+        Ok(index)
+    }
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        let lock = &self.registry.layout().header.writer;
+        let _ = lock.compare_exchange(self.word, 0, SeqCst, SeqCst);
+    }
+}

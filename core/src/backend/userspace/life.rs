@@ -1,0 +1,211 @@
+//! Which processes live.
+//!
+//! A process that holds segments has a slot in the registry, and the slot's byte in the file of lives locked. The lock belongs to an
+//! open file description that only a mapping of the process refers to: no descriptor stays open that the host could close. The
+//! mapping is not inherited by fork (MADV_DONTFORK), and goes at exec, exit and SIGKILL with the rest of the address space, before the zombie
+//! is reaped: so the lock lives exactly as long as the process's attaches do.
+
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
+
+use super::layout::{GENERATIONS, HOLDER_SEQUENCES, Holder, Layout, PROCESSES, Process, ProcessWord};
+use super::registry::Registry;
+use crate::errno::Errno;
+use crate::map::{Mapping, View};
+use crate::sys::{self, File};
+
+/// How many process slots get room at a time: a page's.
+const PROCESSES_AT_A_TIME: usize = 4096 / size_of::<Process>();
+
+/// A process, as others know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    pub process: u16,
+    pub generation: u32,
+}
+
+impl Life {
+    pub(super) fn from_u64(word: u64) -> Option<Life> {
+        (word != 0).then_some(Life {
+            process: word as u16 & (PROCESSES - 1) as u16,
+            generation: (word >> 16) as u32 & (GENERATIONS - 1),
+        })
+    }
+
+    pub(super) fn to_u64(self) -> u64 {
+        1 << 63 | u64::from(self.process) | u64::from(self.generation) << 16
+    }
+
+    /// As the holder of `count` attaches of a segment.
+    pub fn holds(self, count: u32, sequence: u16) -> Holder {
+        let sequence = sequence % HOLDER_SEQUENCES;
+        Holder { count, process: self.process, generation: self.generation, sequence }
+    }
+}
+
+impl Holder {
+    /// Whose it is.
+    pub fn life(self) -> Life {
+        Life { process: self.process, generation: self.generation }
+    }
+}
+
+/// The calling process's own life, on a page that every kind of fork hands to the child zeroed.
+#[derive(Debug)]
+pub struct OwnLife(View<AtomicU64>);
+
+/// A life that has its lock. Whoever drops it gives it up.
+#[derive(Debug)]
+pub struct Claimed {
+    pub life: Life,
+    /// What keeps the lock.
+    mapping: Mapping,
+}
+
+impl OwnLife {
+    /// Of a process that has none yet.
+    ///
+    /// # Errors
+    /// mmap's.
+    pub fn new() -> Result<OwnLife, Errno> {
+        let len = sys::page_size() as usize;
+        let page = Mapping::wiped_on_fork(len).or_else(|_| Mapping::private_memory(len))?;
+        // SAFETY: an atomic.
+        Ok(OwnLife(unsafe { View::new(page) }))
+    }
+
+    /// The life, if the process has one.
+    #[inline]
+    pub fn get(&self) -> Option<Life> {
+        Life::from_u64(self.0.load(Relaxed))
+    }
+
+    /// Forgets it, in a new child.
+    pub fn forget(&self) {
+        self.0.store(0, SeqCst);
+    }
+
+    /// Makes `claimed` the process's life, unless another thread was faster; gives the one it has, and whether it is new.
+    pub fn set(&self, claimed: Claimed) -> (Life, bool) {
+        let life = claimed.life;
+        match self.0.compare_exchange(0, life.to_u64(), SeqCst, SeqCst) {
+            Ok(_) => {
+                core::mem::forget(claimed.mapping);
+                (life, true)
+            }
+            Err(theirs) => (Life::from_u64(theirs).unwrap_or(life), false),
+        }
+    }
+}
+
+impl Registry {
+    fn lives(&self, flags: i32) -> Result<File, Errno> {
+        let path = self.path(format_args!("lives"))?;
+        File::open(path.as_c_str().ok_or(Errno::ENAMETOOLONG)?, flags | libc::O_RDWR | libc::O_NOFOLLOW, 0o600)
+    }
+
+    /// Claims a life for the process `pid`; 0 for one that is not known yet. With `inherited` a forked child has it too.
+    ///
+    /// # Errors
+    /// ENOSPC when all slots are taken; open's, mmap's and fallocate's.
+    pub fn claim_life(&self, pid: u32, inherited: bool) -> Result<Claimed, Errno> {
+        let file = self.lives(libc::O_CREAT)?;
+        let header = &self.layout().header;
+        loop {
+            let ready = (header.processes_ready.load(SeqCst) as usize).min(PROCESSES);
+            // Slots that were given back first; of one that was not, only the lock tells whether its process still lives.
+            for taken in [false, true] {
+                for at in 0..ready {
+                    if let Some(claimed) = self.try_claim(&file, at, taken, pid, inherited)? {
+                        return Ok(claimed);
+                    }
+                }
+            }
+            if ready == PROCESSES {
+                return Err(Errno::ENOSPC);
+            }
+            let start = core::mem::offset_of!(Layout, processes) + ready * size_of::<Process>();
+            let end = (ready + PROCESSES_AT_A_TIME).min(PROCESSES);
+            self.make_room(start, start + (end - ready) * size_of::<Process>())?;
+            header.processes_ready.fetch_max(end as u64, SeqCst);
+        }
+    }
+
+    fn try_claim(&self, file: &File, at: usize, taken: bool, pid: u32, inherited: bool) -> Result<Option<Claimed>, Errno> {
+        let slot = &self.layout().processes[at];
+        let word = slot.word.load(SeqCst);
+        let before = ProcessWord::from_u64(word);
+        if before.taken != taken || !file.lock_byte(at as u64) {
+            return Ok(None);
+        }
+        let generation = (before.generation + 1) % GENERATIONS;
+        let after = ProcessWord { taken: true, generation, pid };
+        if slot.word.compare_exchange(word, after.to_u64(), SeqCst, SeqCst).is_err() {
+            file.unlock_byte(at as u64);
+            return Ok(None);
+        }
+        let mapping = Mapping::file(file, 0, sys::page_size() as usize, false)?;
+        if !inherited {
+            mapping.advise(0, sys::page_size() as usize, libc::MADV_DONTFORK)?;
+        }
+        Ok(Some(Claimed { life: Life { process: at as u16, generation }, mapping }))
+    }
+
+    /// A forked child goes on with the life that was claimed for it; its own children don't have it.
+    pub fn live_on(&self, claimed: &Claimed) {
+        let life = claimed.life;
+        let pid = sys::getpid();
+        if let Some(slot) = self.processes().get(usize::from(life.process)) {
+            slot.word.store(ProcessWord { taken: true, generation: life.generation, pid }.to_u64(), SeqCst);
+        }
+        let _ = claimed.mapping.advise(0, sys::page_size() as usize, libc::MADV_DONTFORK);
+    }
+
+    /// Gives back the slot of a life that holds nothing.
+    pub fn give_back(&self, life: Life) {
+        if let Some(slot) = self.processes().get(usize::from(life.process)) {
+            let word = slot.word.load(SeqCst);
+            let before = ProcessWord::from_u64(word);
+            if before.taken && before.generation == life.generation {
+                let _ = slot.word.compare_exchange(word, ProcessWord { taken: false, ..before }.to_u64(), SeqCst, SeqCst);
+            }
+        }
+    }
+
+    /// What the registry says about a life: its pid, `None` if the slot is another's by now.
+    pub fn pid_of(&self, life: Life) -> Option<u32> {
+        let word = ProcessWord::from_u64(self.processes().get(usize::from(life.process))?.word.load(SeqCst));
+        (word.taken && word.generation == life.generation).then_some(word.pid)
+    }
+}
+
+/// Asks which lives are still lived.
+#[derive(Debug)]
+pub struct Asker<'a> {
+    registry: &'a Registry,
+    own: Option<Life>,
+    file: Option<File>,
+}
+
+impl<'a> Asker<'a> {
+    /// Asks on behalf of a process with the life `own`.
+    pub fn new(registry: &'a Registry, own: Option<Life>) -> Asker<'a> {
+        Asker { registry, own, file: None }
+    }
+
+    /// True if the process lives. What can't be found out counts as alive: nothing is taken from anybody by mistake.
+    pub fn is_alive(&mut self, life: Life) -> bool {
+        if self.own == Some(life) {
+            return true;
+        }
+        if self.registry.pid_of(life).is_none() {
+            return false;
+        }
+        if self.file.is_none() {
+            self.file = self.registry.lives(0).ok();
+        }
+        self.file.as_ref().is_none_or(|file| file.is_byte_locked(life.process.into()).unwrap_or(true))
+    }
+}

@@ -1,0 +1,114 @@
+//! A segment's memory: its file, and mappings of it in the host.
+
+use core::ffi::c_void;
+
+use crate::errno::Errno;
+use crate::sys::{self, File};
+
+use super::holders::Found;
+use super::layout::Word;
+use super::registry::{PathBuffer, Registry};
+use core::sync::atomic::Ordering::SeqCst;
+
+/// Where an attach is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Anywhere,
+    /// At this address, where nothing is yet.
+    Free(u64),
+    /// At this address, in place of whatever is there.
+    Over(u64),
+}
+
+/// What an attach may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    pub write: bool,
+    pub execute: bool,
+}
+
+impl Registry {
+    /// The path of a segment's file.
+    ///
+    /// # Errors
+    /// See [`Registry::path`].
+    pub fn segment_path(&self, id: i32) -> Result<PathBuffer, Errno> {
+        self.path(format_args!("segment.{id}"))
+    }
+
+    /// Maps a segment into the host.
+    ///
+    /// # Errors
+    /// open's and mmap's, as shmat has them: ENOMEM, EPERM, EINVAL; EIDRM when the segment has just been destroyed.
+    pub fn attach(&self, found: &Found<'_>, len: u64, place: Place, access: Access) -> Result<u64, Errno> {
+        let path = self.segment_path(found.id())?;
+        let path = path.as_c_str().ok_or(Errno::ENAMETOOLONG)?;
+        if !found.segment.load().has_file {
+            self.make_file(found, path, len)?;
+        }
+        let mode = if access.write { libc::O_RDWR } else { libc::O_RDONLY };
+        let file = File::open(path, mode | libc::O_NOFOLLOW, 0).map_err(|errno| match errno {
+            Errno::ENOENT => Errno::EIDRM,
+            other => other,
+        })?;
+        map(&file, len, place, access)
+    }
+
+    /// A segment's file is made when somebody attaches it. Whoever finds it without its size gives it that: all give it the same.
+    fn make_file(&self, found: &Found<'_>, path: &core::ffi::CStr, len: u64) -> Result<(), Errno> {
+        let segment = found.segment;
+        let mode = segment.owner(found.word).mode.load(SeqCst) as u32 & 0o777;
+        let file = match File::open(path, libc::O_RDWR | libc::O_CREAT | libc::O_NOFOLLOW, 0o600) {
+            // Another made it just now, and its mode shuts us out from writing, as shmat's flags do.
+            Err(Errno::EACCES) if segment.load().has_file => return Ok(()),
+            other => other?,
+        };
+        sys::truncate(&file, len)?;
+        sys::set_mode(&file, mode)?;
+        loop {
+            let word = segment.load();
+            if word.has_file || word.sequence != found.word.sequence || segment.advance(word, Word { has_file: true, ..word }) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn map(file: &File, len: u64, place: Place, access: Access) -> Result<u64, Errno> {
+    let mut protection = libc::PROT_READ;
+    if access.write {
+        protection |= libc::PROT_WRITE;
+    }
+    if access.execute {
+        protection |= libc::PROT_EXEC;
+    }
+    let (address, flags) = match place {
+        Place::Anywhere => (0, 0),
+        Place::Free(address) => (address, libc::MAP_FIXED_NOREPLACE),
+        Place::Over(address) => (address, libc::MAP_FIXED),
+    };
+    let wish = core::ptr::without_provenance_mut::<c_void>(address as usize);
+    // SAFETY: a new mapping. What MAP_FIXED replaces, the host asked to have replaced, by SHM_REMAP.
+    let base = unsafe { libc::mmap(wish, len as usize, protection, libc::MAP_SHARED | flags, file.fd(), 0) };
+    if base == libc::MAP_FAILED {
+        return Err(match Errno::last() {
+            Errno::EEXIST => Errno::EINVAL,
+            other => other,
+        });
+    }
+    let base = base as u64;
+    // Kernels before 4.17 take the flag for a wish.
+    if let Place::Free(wanted) = place
+        && base != wanted
+    {
+        unmap(base, len);
+        return Err(Errno::EINVAL);
+    }
+    Ok(base)
+}
+
+/// Unmaps an attach.
+pub fn unmap(address: u64, len: u64) {
+    // SAFETY: the host asked for it by shmdt, or it has just been mapped and nobody knows it.
+    unsafe { libc::munmap(core::ptr::with_exposed_provenance_mut(address as usize), len as usize) };
+}

@@ -1,0 +1,397 @@
+//! System V shared memory in user space: a namespace is a directory of tmpfs with a registry that all its processes map.
+//!
+//! [`registry`] opens a namespace, [`layout`] says what the registry looks like, [`books`] changes it, [`holders`] counts attaches, [`life`]
+//! tells who is alive, [`memory`] maps segments, [`attachments`] remembers where, [`permission`] is the kernel's rules; here are the
+//! calls. Each checks in the order in which Linux does.
+//!
+//! Lock order: there is one lock ([`books::Writer`]), and nothing is called under it that takes another.
+
+mod attachments;
+mod books;
+mod control;
+mod holders;
+pub mod layout;
+mod life;
+mod memory;
+mod permission;
+pub mod registry;
+
+use core::sync::atomic::{AtomicPtr, Ordering::SeqCst};
+use std::path::Path;
+
+use attachments::{Attachment, Attachments};
+use holders::Found;
+use layout::{SEGMENTS, State, Word, id, split};
+use life::{Asker, Claimed, Life, OwnLife};
+use memory::{Access, Place};
+use permission::{EXECUTE, READ, WRITE, ids};
+use registry::Registry;
+
+use super::Backend;
+use crate::errno::Errno;
+use crate::{clock, sys};
+
+const SHM_EXEC: i32 = 0o100_000;
+
+/// The userspace backend, in one namespace.
+#[derive(Debug)]
+pub struct Userspace {
+    registry: Registry,
+    own: OwnLife,
+    attachments: Attachments,
+    page_size: u64,
+    next_life: NextLife,
+}
+
+/// The life of a child that is being forked, between the fork handlers. Of two forks at a time one has it; the other's child finds out
+/// by itself what it has attached.
+#[derive(Debug, Default)]
+struct NextLife(AtomicPtr<Claimed>);
+
+fn now() -> u64 {
+    clock::realtime_ns() / 1_000_000_000
+}
+
+impl Userspace {
+    /// Opens the namespace in `dir`, and makes it if there is none.
+    ///
+    /// # Errors
+    /// A message for people.
+    pub fn open(dir: &Path) -> Result<Userspace, String> {
+        let registry = Registry::open_or_create(dir)?;
+        let memory = |errno: Errno| format!("no memory for the userspace backend: {}", errno.text());
+        Ok(Userspace {
+            registry,
+            own: OwnLife::new().map_err(memory)?,
+            attachments: Attachments::new().map_err(memory)?,
+            page_size: sys::page_size(),
+            next_life: NextLife::default(),
+        })
+    }
+
+    /// The caller's life, claimed if it has none yet. A process that no fork handler announced has its parent's attaches.
+    fn life(&self) -> Result<Life, Errno> {
+        match self.own.get() {
+            Some(life) => Ok(life),
+            None => self.begin_life(),
+        }
+    }
+
+    #[cold]
+    fn begin_life(&self) -> Result<Life, Errno> {
+        let (life, is_new) = self.own.set(self.registry.claim_life(sys::getpid(), false)?);
+        if is_new {
+            self.hold_all(life);
+        }
+        Ok(life)
+    }
+
+    /// Notes `life` as a holder of everything that is attached.
+    fn hold_all(&self, life: Life) {
+        for attachment in self.attachments.all() {
+            if let Some(found) = self.found(attachment.shmid) {
+                // Without room for it the count is too low: there is nobody to tell.
+                let _ = self.registry.hold(&found, life, 1);
+            }
+        }
+    }
+
+    /// The segment with this id, removed or not.
+    #[inline]
+    fn found(&self, shmid: i32) -> Option<Found<'_>> {
+        let (index, sequence) = split(shmid)?;
+        let segment = self.registry.segment(index)?;
+        let word = segment.load();
+        (word.is_there() && word.sequence == sequence).then_some(Found { index, segment, word })
+    }
+
+    /// Asks who is alive. A child that no fork handler announced has to be counted first.
+    fn asker(&self) -> Asker<'_> {
+        let own = self.own.get().or_else(|| if self.attachments.count() > 0 { self.begin_life().ok() } else { None });
+        Asker::new(&self.registry, own)
+    }
+
+    /// shmget of a key that is there.
+    #[inline]
+    fn look_up(&self, index: usize, key: i32, size: u64, flags: i32) -> Option<Result<u64, Errno>> {
+        let segment = self.registry.segment(index)?;
+        let word = segment.load();
+        if flags & libc::IPC_CREAT != 0 && flags & libc::IPC_EXCL != 0 {
+            return Some(Err(Errno::EEXIST));
+        }
+        let segsz = segment.size.load(SeqCst);
+        // The slot may have become another's meanwhile.
+        if word.state != State::Live || segment.key.load(SeqCst) != key as u32 {
+            return None;
+        }
+        if size > segsz {
+            return Some(Err(Errno::EINVAL));
+        }
+        if !permission::may_access(segment, word, flags as u32 & 0o777) {
+            return Some(Err(Errno::EACCES));
+        }
+        Some(Ok(id(index, word.sequence) as u64))
+    }
+
+    fn create(&self, key: i32, size: u64, flags: i32) -> Result<u64, Errno> {
+        let registry = &self.registry;
+        let header = &registry.layout().header;
+        if size == 0 || size > header.shmmax.load(SeqCst) {
+            return Err(Errno::EINVAL);
+        }
+        let pages = size.checked_next_multiple_of(self.page_size).ok_or(Errno::ENOSPC)? / self.page_size;
+        let life = self.life()?;
+        let (uid, gid) = (sys::geteuid(), sys::getegid());
+        let writer = registry.write(life);
+        if key != libc::IPC_PRIVATE
+            && let Some(index) = registry.find(key)
+            && let Some(result) = self.look_up(index, key, size, flags)
+        {
+            return result;
+        }
+        let over = || {
+            let fits = header.pages.load(SeqCst).checked_add(pages).is_some_and(|sum| sum <= header.shmall.load(SeqCst));
+            (!fits, header.in_use.load(SeqCst) >= header.shmmni.load(SeqCst).min(SEGMENTS as u64))
+        };
+        if over() != (false, false) {
+            // Perhaps by what was destroyed without the lock, or is held by the dead.
+            self.bury();
+            writer.sweep();
+        }
+        let (too_many_pages, too_many) = over();
+        if too_many_pages {
+            return Err(Errno::ENOSPC);
+        }
+        if flags & libc::SHM_NORESERVE == 0 {
+            registry.check_room(pages * self.page_size)?;
+        }
+        if flags & libc::SHM_HUGETLB != 0 {
+            return Err(if permission::may_lock_all() { Errno::ENOMEM } else { Errno::EPERM });
+        }
+        if too_many {
+            return Err(Errno::ENOSPC);
+        }
+        let index = writer.free_slot()?;
+        let segment = registry.segment(index).ok_or(Errno::ENOSPC)?;
+        let before = segment.load();
+        let sequence = if before.sequence == u16::MAX { 1 } else { before.sequence + 1 };
+        segment.key.store(key as u32, SeqCst);
+        segment.flags.store(flags as u32 & !0o777, SeqCst);
+        segment.size.store(size, SeqCst);
+        let owner = &segment.owners[0];
+        owner.ids.store(ids(uid, gid), SeqCst);
+        owner.mode.store(flags as u64 & 0o777, SeqCst);
+        owner.ctime.store(now(), SeqCst);
+        segment.creator.store(ids(uid, gid), SeqCst);
+        segment.cpid.store(sys::getpid(), SeqCst);
+        segment.lpid.store(0, SeqCst);
+        segment.atime.store(0, SeqCst);
+        segment.dtime.store(0, SeqCst);
+        segment.more.store(0, SeqCst);
+        let word = Word { state: State::Live, second: false, locked: false, has_file: false, sequence };
+        writer.enter(index, segment, key, || segment.word.store(word.to_u64(), SeqCst));
+        Ok(id(index, sequence) as u64)
+    }
+
+    /// Destroys removed segments whose holders are dead.
+    fn bury(&self) {
+        let mut asker = self.asker();
+        for (index, segment) in self.registry.segments().iter().enumerate() {
+            let word = segment.load();
+            if matches!(word.state, State::Removed | State::Dying) {
+                self.registry.destroy_if_free(&Found { index, segment, word }, &mut asker);
+            }
+        }
+    }
+
+    fn attach(&self, shmid: i32, addr: u64, flags: i32) -> Result<u64, Errno> {
+        if shmid < 0 {
+            return Err(Errno::EINVAL);
+        }
+        let place = self.place(addr, flags)?;
+        let found = self.found(shmid).ok_or(Errno::EINVAL)?;
+        let access = Access { write: flags & libc::SHM_RDONLY == 0, execute: flags & SHM_EXEC != 0 };
+        let asked = READ | if access.write { WRITE } else { 0 } | if access.execute { EXECUTE } else { 0 };
+        if !permission::may_access(found.segment, found.word, asked) {
+            return Err(Errno::EACCES);
+        }
+        let len = found.segment.size.load(SeqCst).next_multiple_of(self.page_size);
+        if let Place::Free(address) = place {
+            address.checked_add(len).ok_or(Errno::EINVAL)?;
+        }
+        let life = self.life()?;
+        self.registry.hold(&found, life, 1)?;
+        // Noted first, then looked again: whoever destroys does it the other way round.
+        let attached =
+            if found.is_still_there() { self.registry.attach(&found, len, place, access) } else { Err(Errno::EIDRM) };
+        let noted = attached.and_then(|address| {
+            let noted = self.attachments.insert(Attachment { address, len, shmid });
+            noted.inspect_err(|_| memory::unmap(address, len)).map(|()| address)
+        });
+        match noted {
+            Ok(address) => {
+                found.segment.atime.store(now(), SeqCst);
+                found.segment.lpid.store(sys::getpid(), SeqCst);
+                Ok(address)
+            }
+            Err(errno) => {
+                self.registry.release(&found, life);
+                self.destroy_if_free(shmid);
+                Err(errno)
+            }
+        }
+    }
+
+    fn place(&self, addr: u64, flags: i32) -> Result<Place, Errno> {
+        let remaps = flags & libc::SHM_REMAP != 0;
+        if addr == 0 {
+            return if remaps { Err(Errno::EINVAL) } else { Ok(Place::Anywhere) };
+        }
+        let below = addr % self.page_size;
+        if below != 0 && flags & libc::SHM_RND == 0 {
+            return Err(Errno::EINVAL);
+        }
+        match (addr - below, remaps) {
+            (0, true) => Err(Errno::EINVAL),
+            (address, true) => Ok(Place::Over(address)),
+            (address, false) => Ok(Place::Free(address)),
+        }
+    }
+
+    fn detach(&self, addr: u64) -> Result<u64, Errno> {
+        if !addr.is_multiple_of(self.page_size) {
+            return Err(Errno::EINVAL);
+        }
+        let attachment = self.attachments.take(addr).ok_or(Errno::EINVAL)?;
+        memory::unmap(attachment.address, attachment.len);
+        let life = self.life()?;
+        if let Some(found) = self.found(attachment.shmid) {
+            found.segment.dtime.store(now(), SeqCst);
+            found.segment.lpid.store(sys::getpid(), SeqCst);
+            self.registry.release(&found, life);
+            if found.segment.load().state != State::Live {
+                self.destroy_if_free(attachment.shmid);
+            }
+        }
+        Ok(0)
+    }
+
+    /// Destroys a removed segment that nobody holds any more. Without the lock, if somebody has it: the totals are made right later.
+    fn destroy_if_free(&self, shmid: i32) {
+        let Some(found) = self.found(shmid) else { return };
+        let pages = found.segment.pages(self.page_size);
+        if self.registry.destroy_if_free(&found, &mut self.asker())
+            && let Some(life) = self.own.get()
+            && let Some(writer) = self.registry.try_write(life)
+        {
+            writer.uncount(found.index, pages);
+        }
+    }
+
+    /// The calling process is about to fork: the child's attaches are counted before fork returns.
+    pub fn fork_begins(&self) {
+        if self.attachments.count() == 0 || self.own.get().is_none() {
+            return;
+        }
+        if let Ok(claimed) = self.registry.claim_life(0, true) {
+            self.hold_all(claimed.life);
+            for attachment in self.attachments.all() {
+                if let Some(found) = self.found(attachment.shmid) {
+                    found.segment.atime.store(now(), SeqCst);
+                    found.segment.lpid.store(sys::getpid(), SeqCst);
+                }
+            }
+            self.next_life.put(claimed);
+        }
+    }
+
+    /// fork has returned in the parent, with or without a child: the child's life is its own.
+    pub fn fork_ended(&self) {
+        drop(self.next_life.take());
+    }
+
+    /// fork made the calling process.
+    pub fn forked(&self) {
+        self.own.forget();
+        if let Some(claimed) = self.next_life.take() {
+            self.registry.live_on(&claimed);
+            self.own.set(*claimed);
+        }
+    }
+
+    /// The calling process ends.
+    pub fn leave(&self) {
+        if let Some(life) = self.own.get()
+            && self.attachments.count() == 0
+        {
+            self.registry.give_back(life);
+        }
+    }
+}
+
+impl NextLife {
+    fn put(&self, claimed: Claimed) {
+        let new = Box::into_raw(Box::new(claimed));
+        let old = self.0.swap(new, SeqCst);
+        if !old.is_null() {
+            // SAFETY: it came from a Box, and is nobody else's any more.
+            drop(unsafe { Box::from_raw(old) });
+        }
+    }
+
+    fn take(&self) -> Option<Box<Claimed>> {
+        let old = self.0.swap(core::ptr::null_mut(), SeqCst);
+        // SAFETY: it came from a Box, and is nobody else's any more.
+        (!old.is_null()).then(|| unsafe { Box::from_raw(old) })
+    }
+}
+
+impl Backend for Userspace {
+    fn number(&self) -> u8 {
+        1
+    }
+
+    fn shmget(&self, key: i32, size: u64, flags: i32) -> Result<u64, Errno> {
+        if key != libc::IPC_PRIVATE {
+            while let Some(index) = self.registry.find(key) {
+                if let Some(result) = self.look_up(index, key, size, flags) {
+                    return result;
+                }
+            }
+            if flags & libc::IPC_CREAT == 0 {
+                return Err(Errno::ENOENT);
+            }
+        }
+        self.create(key, size, flags)
+    }
+
+    unsafe fn shmat(&self, shmid: i32, addr: u64, flags: i32) -> Result<u64, Errno> {
+        self.attach(shmid, addr, flags)
+    }
+
+    unsafe fn shmdt(&self, addr: u64) -> Result<u64, Errno> {
+        self.detach(addr)
+    }
+
+    unsafe fn shmctl(&self, shmid: i32, cmd: i32, buf: u64) -> Result<u64, Errno> {
+        // SAFETY: by the caller's promise.
+        unsafe { self.control(shmid, cmd, buf) }
+    }
+
+    fn exists(&self, shmid: i32) -> bool {
+        self.found(shmid).is_some()
+    }
+
+    fn created_by(&self, pid: u32, size: u64, found: &mut dyn FnMut(i32) -> bool) {
+        for (index, segment) in self.registry.segments().iter().enumerate() {
+            let word = segment.load();
+            if word.is_there()
+                && segment.cpid.load(SeqCst) == pid
+                && segment.size.load(SeqCst) == size
+                && found(id(index, word.sequence))
+            {
+                return;
+            }
+        }
+    }
+}

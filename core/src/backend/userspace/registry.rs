@@ -1,0 +1,258 @@
+//! A namespace's directory: the registry that all its processes map, the file of lives, and a file a segment.
+//!
+//! A private namespace belongs to one user, and nobody else can look into it: a directory that is another user's, open to others, or a
+//! symbolic link that somebody put into the way, is refused.
+
+use core::ffi::CStr;
+use core::fmt::Write;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use super::layout::{Block, Layout, MAGIC, Process, SEGMENTS, Segment, VERSION};
+use crate::errno::Errno;
+use crate::map::{Mapping, View};
+use crate::sys::{self, File};
+
+/// The kernel's own limits, in a fresh IPC namespace.
+const SHMMAX: u64 = u64::MAX - (1 << 24);
+const SHMALL: u64 = u64::MAX - (1 << 24);
+const SHMMNI: u64 = 4096;
+
+/// A namespace, open.
+#[derive(Debug)]
+pub struct Registry {
+    dir: CString,
+    layout: View<Layout>,
+}
+
+/// A path in a buffer: a call must not allocate.
+pub struct PathBuffer {
+    bytes: [u8; 256],
+    len: usize,
+}
+
+impl PathBuffer {
+    /// The path; `None` if it did not fit.
+    pub fn as_c_str(&self) -> Option<&CStr> {
+        CStr::from_bytes_with_nul(self.bytes.get(..=self.len)?).ok()
+    }
+}
+
+impl Write for PathBuffer {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        let end = self.len + text.len();
+        // One byte stays for the NUL.
+        self.bytes[..255].get_mut(self.len..end).ok_or(core::fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
+
+/// The directory that a value of `SHMGATE_NAMESPACE` means: a name, or an absolute path.
+///
+/// # Errors
+/// A message for people.
+pub fn directory(namespace: &str) -> Result<PathBuf, String> {
+    if namespace.starts_with('/') {
+        return Ok(PathBuf::from(namespace));
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if namespace.is_empty() || namespace.starts_with('.') || namespace.len() > 64 || !namespace.bytes().all(plain) {
+        return Err(format!(
+            "\"{}\" is no namespace: use a name of letters, digits, - _ . or an absolute directory",
+            namespace.escape_debug()
+        ));
+    }
+    let base = if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "/tmp" };
+    Ok(PathBuf::from(format!("{base}/shmgate-{}/{namespace}", sys::geteuid())))
+}
+
+fn private(dir: &Path) -> Result<(), String> {
+    let fault = |what: &str| Err(format!("namespace {}: {what}", dir.display()));
+    let meta = match fs::symlink_metadata(dir) {
+        Err(error) => return fault(&error.to_string()),
+        Ok(meta) => meta,
+    };
+    if meta.is_symlink() {
+        return fault("is a symbolic link; name the directory itself");
+    }
+    if !meta.is_dir() {
+        return fault("is not a directory");
+    }
+    if meta.uid() != sys::geteuid() {
+        return fault(&format!("belongs to user {}, not to you; use a namespace of your own", meta.uid()));
+    }
+    if meta.mode() & 0o077 != 0 {
+        return fault(&format!("is open to others (mode {:04o}); use a directory of mode 0700", meta.mode() & 0o777));
+    }
+    Ok(())
+}
+
+fn make_directory(dir: &Path) -> Result<(), String> {
+    match fs::DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(format!("namespace {}: {error}; use another with SHMGATE_NAMESPACE", dir.display()))
+        }
+        _ => private(dir),
+    }
+}
+
+impl Registry {
+    /// Opens the namespace in `dir`, and makes it if there is none.
+    ///
+    /// # Errors
+    /// A message for people: it can't be made, is not the caller's, or is damaged.
+    pub fn open_or_create(dir: &Path) -> Result<Registry, String> {
+        if let Some(base) =
+            dir.parent().filter(|base| base.file_name().is_some_and(|name| name.as_bytes().starts_with(b"shmgate-")))
+        {
+            make_directory(base)?;
+        }
+        make_directory(dir)?;
+        let fault = |what: &str| format!("namespace {}: {what}", dir.display());
+        let path = |name: &str| CString::new(dir.join(name).as_os_str().as_bytes()).map_err(|_| fault("has a NUL in its name"));
+        if dir.as_os_str().len() > 200 {
+            return Err(fault("has too long a path; use one of at most 200 bytes"));
+        }
+        let registry = path("registry")?;
+        for _ in 0..100 {
+            match File::open(&registry, libc::O_RDWR | libc::O_NOFOLLOW, 0) {
+                Ok(file) => {
+                    let layout = map(&file).map_err(|what| fault(&what))?;
+                    return Ok(Registry { dir: path("")?, layout });
+                }
+                Err(Errno::ENOENT) => create(dir).map_err(|errno| fault(&format!("can't be made: {}", errno.text())))?,
+                Err(errno) => return Err(fault(errno.text())),
+            }
+        }
+        Err(fault("comes and goes; is somebody removing it?"))
+    }
+
+    /// The registry's memory.
+    #[inline]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Segment slot `index`, if it has ever been used.
+    #[inline]
+    pub fn segment(&self, index: usize) -> Option<&Segment> {
+        let ready = self.layout.header.segments_ready.load(SeqCst) as usize;
+        if index < ready { self.layout.segments.get(index) } else { None }
+    }
+
+    /// All segment slots that have ever been used.
+    pub fn segments(&self) -> &[Segment] {
+        &self.layout.segments[..(self.layout.header.segments_ready.load(SeqCst) as usize).min(SEGMENTS)]
+    }
+
+    /// All process slots that have ever been used.
+    pub fn processes(&self) -> &[Process] {
+        let all = &self.layout.processes;
+        &all[..(self.layout.header.processes_ready.load(SeqCst) as usize).min(all.len())]
+    }
+
+    /// Block `index`, if it has ever been used.
+    pub fn block(&self, index: usize) -> Option<&Block> {
+        let ready = self.layout.header.blocks_ready.load(SeqCst) as usize;
+        if index < ready { self.layout.blocks.get(index) } else { None }
+    }
+
+    /// The path of a file of the namespace.
+    ///
+    /// # Errors
+    /// ENAMETOOLONG, which the length of the directory's path rules out.
+    pub fn path(&self, name: core::fmt::Arguments<'_>) -> Result<PathBuffer, Errno> {
+        let mut path = PathBuffer { bytes: [0; 256], len: 0 };
+        let dir = self.dir.to_bytes();
+        path.bytes[..dir.len()].copy_from_slice(dir);
+        path.len = dir.len();
+        path.write_fmt(name).map_err(|_| Errno(libc::ENAMETOOLONG))?;
+        Ok(path)
+    }
+
+    /// How many bytes of a segment are in memory.
+    pub fn resident(&self, id: i32) -> u64 {
+        let path = self.segment_path(id).ok();
+        let stat = path.as_ref().and_then(PathBuffer::as_c_str).and_then(|path| sys::stat(path, false).ok());
+        stat.map_or(0, |stat| stat.st_blocks as u64 * 512)
+    }
+
+    /// Gives a segment's file another owner and mode.
+    ///
+    /// # Errors
+    /// chown's and chmod's.
+    pub fn change_file(&self, id: i32, uid: u32, gid: u32, mode: u32) -> Result<(), Errno> {
+        let path = self.segment_path(id)?;
+        let path = path.as_c_str().ok_or(Errno::ENAMETOOLONG)?;
+        sys::change_owner(path, uid, gid)?;
+        sys::change_mode(path, mode)
+    }
+
+    /// Looks whether the file system has room for `bytes` more: touching a page that it has not is SIGBUS.
+    ///
+    /// # Errors
+    /// ENOMEM when it has not.
+    pub fn check_room(&self, bytes: u64) -> Result<(), Errno> {
+        if sys::free_bytes(&self.dir)? < bytes { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+
+    /// Gives room in the file to the table entries up to `end` bytes from the registry's start.
+    ///
+    /// # Errors
+    /// fallocate's: ENOSPC, …
+    pub fn make_room(&self, start: usize, end: usize) -> Result<(), Errno> {
+        let path = self.path(format_args!("registry"))?;
+        let path = path.as_c_str().ok_or(Errno(libc::ENAMETOOLONG))?;
+        let file = File::open(path, libc::O_RDWR | libc::O_NOFOLLOW, 0)?;
+        sys::allocate_range(&file, start as u64, (end - start) as u64)
+    }
+}
+
+/// Bytes that have room from the start.
+const FIXED: usize = core::mem::offset_of!(Layout, processes);
+
+fn map(file: &File) -> Result<View<Layout>, String> {
+    let size = file.size().map_err(|errno| errno.text().to_owned())?;
+    if size != size_of::<Layout>() as u64 {
+        return Err(format!("its registry is damaged or of another version ({size} bytes); remove it when nobody uses it"));
+    }
+    let mapping = Mapping::file(file, 0, size_of::<Layout>(), true).map_err(|errno| errno.text().to_owned())?;
+    // SAFETY: Layout is made of atomics alone.
+    let layout = unsafe { View::<Layout>::new(mapping) };
+    let header = &layout.header;
+    if header.magic.load(SeqCst) != MAGIC {
+        return Err("its registry is damaged; remove it when nobody uses it".into());
+    }
+    if header.version.load(SeqCst) != VERSION {
+        return Err("was made by another version of shmgate; use another, or remove it when nobody uses it".into());
+    }
+    Ok(layout)
+}
+
+/// Makes a registry that nobody sees until it is whole.
+fn create(dir: &Path) -> Result<(), Errno> {
+    let c_path = |name: String| CString::new(dir.join(name).as_os_str().as_bytes()).map_err(|_| Errno::EINVAL);
+    let draft = c_path(format!(".registry.{}.{}", sys::getpid(), crate::clock::monotonic_ns()))?;
+    let file = File::open(&draft, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW, 0o600)?;
+    let made =
+        sys::truncate(&file, size_of::<Layout>() as u64).and_then(|()| sys::allocate(&file, FIXED as u64)).and_then(|()| {
+            let mapping = Mapping::file(&file, 0, FIXED, true)?;
+            // SAFETY: what is touched of Layout lies before FIXED, and is made of atomics alone.
+            let header = unsafe { View::<super::layout::Header>::new(mapping) };
+            header.owner.store(sys::geteuid().into(), Relaxed);
+            header.shmmax.store(SHMMAX, Relaxed);
+            header.shmmni.store(SHMMNI, Relaxed);
+            header.shmall.store(SHMALL, Relaxed);
+            header.version.store(VERSION, Relaxed);
+            header.magic.store(MAGIC, SeqCst);
+            sys::link(&draft, &c_path("registry".into())?)
+                .or_else(|errno| if errno == Errno::EEXIST { Ok(()) } else { Err(errno) })
+        });
+    sys::unlink(&draft);
+    made
+}
