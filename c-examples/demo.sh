@@ -38,3 +38,5 @@ say "shmgate log SESSION | grep denied"
 left=$("$shmgate" log "$session" | sed -n 's/.*IPC_PRIVATE.* = \([0-9][0-9]*\) <.*/\1/p')
 say "ipcs -m"
 ipcs -m
+
+printf '\n(The demo removes its session and what it left behind.)\n'

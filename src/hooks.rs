@@ -5,20 +5,21 @@
 //! | shmget, shmat, shmdt, shmctl | they are what shmgate is about |
 //! | ftok | so that a record can say which path a key came from |
 //! | setuid, seteuid, setreuid, setresuid | a record has the caller's uid, and asking the kernel for each would double a call's cost; and the journal has to be opened while the process may |
+//! | _Fork | it runs no fork handlers, and the child's attaches are to be counted |
 //! | dlopen (in `dlopen`) | RTLD_DEEPBIND would let a library's calls past us |
 //!
 //! With nothing set a hook calls the next function and returns, and that is all.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 
-use libc::{key_t, shmid_ds, size_t, uid_t};
+use libc::{key_t, pid_t, shmid_ds, size_t, uid_t};
 use shmgate_core::call::Call;
 use shmgate_core::errno::{Errno, HostErrno};
 use shmgate_core::gate::Gate;
 
 use crate::edge::{answer, gated};
 use crate::next;
-use crate::process::{Way, gate, gate_if_on, way};
+use crate::process::{Way, before_fork, gate, gate_if_on, in_child, in_parent, way};
 
 redhook::hook! {
     unsafe fn shmget(key: key_t, size: size_t, shmflg: c_int) -> c_int => gated_shmget {
@@ -156,6 +157,20 @@ redhook::hook! {
     unsafe fn setresuid(ruid: uid_t, euid: uid_t, suid: uid_t) -> c_int => noted_setresuid {
         // SAFETY: the host's own call.
         noting_uid(|| unsafe { next::setresuid()(ruid, euid, suid) })
+    }
+}
+
+redhook::hook! {
+    unsafe fn _Fork() -> pid_t => gated_fork {
+        // SAFETY: the host's own call.
+        let real = || unsafe { next::_Fork()() };
+        if gate_if_on().is_none() {
+            return real();
+        }
+        before_fork();
+        let pid = real();
+        if pid == 0 { in_child() } else { in_parent() }
+        pid
     }
 }
 

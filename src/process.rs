@@ -108,16 +108,16 @@ extern "C" fn constructor() {
     });
 }
 
-extern "C" fn before_fork() {
+pub extern "C" fn before_fork() {
     guarded(c"prepare", || gate().fork_begins());
 }
 
-extern "C" fn in_parent() {
+pub extern "C" fn in_parent() {
     guarded(c"parent", || gate().fork_ended());
 }
 
 /// fork returns in the child: it has its parent's attaches, under another pid.
-extern "C" fn in_child() {
+pub extern "C" fn in_child() {
     guarded(c"fork", || gate().forked());
 }
 

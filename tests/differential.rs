@@ -1,8 +1,9 @@
-//! One random script of calls, played on the bare kernel and through the gate: the traces must be equal.
+//! One random script of calls, played on the bare kernel, through the gate, and on the userspace backend: the traces must be equal.
 //!
 //! The C program `player` draws a script from its seed: several processes that create, attach at odd places,
 //! detach, remove, fork, exec, die and are killed, one call at a time. Both plays are in fresh IPC namespaces;
-//! the gated one has a journal and quotas that are never reached. 200 seeds, or:
+//! the gated one has a journal and quotas that are never reached. On the userspace backend, which has no session here, all workers keep one
+//! uid, use no SHM_REMAP and do not look at shm_lpid (docs/limitations.md says why). 200 seeds, or:
 //! `SHMGATE_SEEDS=N`: that many · `SHMGATE_SEED=n`: that one alone.
 
 use std::env;
@@ -10,8 +11,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use shmgate_testkit::compile::program;
-use shmgate_testkit::trial::isolated;
-use shmgate_testkit::{Namespace, Run, Session, run_trials};
+use shmgate_testkit::trial::{is_root, isolated};
+use shmgate_testkit::{Namespace, Run, Session, Userspace, run_trials};
 
 /// Calls in one script.
 const STEPS: u64 = 120;
@@ -32,14 +33,23 @@ attaches = 100000
 
 fn main() -> ExitCode {
     if let Some(seed) = number("SHMGATE_SEED") {
-        return run_trials(vec![isolated(format!("seed {seed}"), move || compare(seed))]);
+        return run_trials(vec![
+            isolated(format!("seed {seed}"), move || compare(seed)),
+            isolated(format!("seed {seed} (userspace)"), move || compare_userspace(seed)),
+        ]);
     }
     let count = number("SHMGATE_SEEDS").unwrap_or(200);
-    let chunks = (0..count).step_by(CHUNK as usize).map(|first| {
+    let chunks = (0..count).step_by(CHUNK as usize).flat_map(|first| {
         let last = count.min(first + CHUNK);
-        isolated(format!("seeds {first} to {}", last - 1), move || (first..last).for_each(compare))
+        let title = format!("seeds {first} to {}", last - 1);
+        [
+            isolated(format!("{title} (userspace)"), move || (first..last).for_each(compare_userspace)),
+            isolated(title, move || (first..last).for_each(compare)),
+        ]
     });
-    run_trials(chunks.collect())
+    // For others no worker changes its uid.
+    let several = isolated("several uids differ as expected (userspace, needs root)", several_uids_differ);
+    run_trials(chunks.chain([several.with_ignored_flag(!is_root() || !Namespace::available())]).collect())
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -53,16 +63,39 @@ fn compare(seed: u64) {
     let session = Session::with_policy(&namespace, LARGE);
     let gated = play(Run::new(program("player")).namespace(&namespace).session(&session), seed);
     let calls = session.records().len();
-    if native == gated {
-        assert_eq!(calls, native.lines().filter(|line| is_call(line)).count(), "seed {seed}: records, then calls");
+    equal(seed, &native, ("gated", &gated));
+    assert_eq!(calls, native.lines().filter(|line| is_call(line)).count(), "seed {seed}: records, then calls");
+}
+
+fn compare_userspace(seed: u64) {
+    let limited = |run: Run| run.env("ONE_USER", "1").env("NO_REMAP", "1").env("LATE_DEATHS", "1");
+    let native = play(limited(Run::new(program("player"))), seed);
+    let namespace = Userspace::fresh();
+    let ours = play(limited(Run::on_userspace(program("player"), &namespace)), seed);
+    equal(seed, &native, ("userspace", &ours));
+}
+
+/// An expected difference: a namespace is its user's alone, other uids can't open its files, and there are none that users share yet.
+/// When this fails, the plays on the userspace backend need `ONE_USER` no longer.
+fn several_uids_differ() {
+    let differs = |seed| {
+        let namespace = Userspace::fresh();
+        play(Run::new(program("player")), seed) != play(Run::on_userspace(program("player"), &namespace), seed)
+    };
+    assert!((0..CHUNK).any(differs), "workers with several uids are served as by the kernel by now");
+}
+
+#[track_caller]
+fn equal(seed: u64, native: &str, (name, other): (&str, &str)) {
+    if native == other {
         return;
     }
-    let same = native.lines().zip(gated.lines()).take_while(|(native, gated)| native == gated).count();
+    let same = native.lines().zip(other.lines()).take_while(|(native, other)| native == other).count();
     panic!(
-        "seed {seed} differs at line {}\n  kernel: {}\n  gated:  {}\nreplay: SHMGATE_SEED={seed} cargo test --release --test differential",
+        "seed {seed} differs at line {}\n  kernel: {}\n  {name}: {}\nreplay: SHMGATE_SEED={seed} cargo test --release --test differential",
         same + 1,
         native.lines().nth(same).unwrap_or("(end)"),
-        gated.lines().nth(same).unwrap_or("(end)"),
+        other.lines().nth(same).unwrap_or("(end)"),
     );
 }
 

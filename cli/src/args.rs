@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use shmgate_core::backend::userspace::layout::SEGMENTS;
 use shmgate_core::policy::size::{self, SizeError};
 
 use crate::failure::{Failure, USAGE};
@@ -41,6 +42,18 @@ pub enum Command {
     /// Work with policy files
     #[command(subcommand, arg_required_else_help = true)]
     Policy(PolicyCommand),
+    /// Work with the namespaces of the userspace backend
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        long_about = "Lists, makes, removes and checks namespaces of the userspace backend. A namespace is a directory in which the \
+                      processes that name it with SHMGATE_NAMESPACE have their segments: a name means one of \
+                      /dev/shm/shmgate-UID, an absolute path the directory itself.",
+        after_help = "Examples:
+  shmgate namespace list
+  shmgate namespace remove default"
+    )]
+    Namespace(NamespaceCommand),
     /// Print a shell's completion script
     #[command(
         long_about = "Prints a completion script for a shell to standard output.",
@@ -77,6 +90,90 @@ pub enum PolicyCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub enum NamespaceCommand {
+    /// List your namespaces
+    #[command(
+        long_about = "Lists your namespaces in /dev/shm/shmgate-UID: their segments, the bytes of these as asked for, and the live \
+                      processes that have called in them. The exit status is 1 if one can't be read: it is listed with ? and the \
+                      reason is said on standard error.",
+        after_help = "Examples:
+  shmgate namespace list
+  shmgate namespace list --json | jq '.namespaces[] | select(.processes == 0)'"
+    )]
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    Create(CreateOptions),
+    /// Remove a namespace and its segments
+    #[command(
+        long_about = "Removes a namespace's files, and the segments' memory with them, and then its directory. Processes that have \
+                      segments attached keep these until they detach. While live processes hold segments it refuses (exit status 1).",
+        after_help = "Examples:
+  shmgate namespace remove build
+  shmgate namespace remove --force /dev/shm/shmgate-1000/build"
+    )]
+    Remove {
+        /// Remove it although processes hold segments, or although it is damaged
+        #[arg(short, long)]
+        force: bool,
+        /// The namespace: a name or an absolute directory
+        name: OsString,
+    },
+    /// Say what is wrong with a namespace, and mend it
+    #[command(
+        long_about = "Checks a namespace's registry and files, and prints what is wrong, a line each. The exit status is 1 if anything \
+                      is, or with --repair if anything remains. What is checked may be in use.",
+        after_help = "Examples:
+  shmgate namespace check default
+  shmgate namespace check --repair default
+
+What --repair mends:
+  totals and chains, the lock of a process that is gone, removed segments
+  that nobody holds, blocks of holders and files of segments that are gone"
+    )]
+    Check {
+        /// Mend what can be mended
+        #[arg(long)]
+        repair: bool,
+        /// The namespace: a name or an absolute directory
+        name: OsString,
+    },
+    /// Remove an isolated namespace when nobody is left in it
+    #[command(hide = true)]
+    Watch {
+        /// Its directory; standard input is its lease
+        directory: PathBuf,
+    },
+}
+
+/// Make a namespace with limits of its own
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Makes a namespace. One without limits of its own need not be made: the first process that names it makes it. Sizes \
+                  take K, M, G, T, KiB, MiB, GiB, TiB, all powers of 1024. The limits are what the kernel has in \
+                  /proc/sys/kernel/shmmax, shmmni and shmall; without options they are the kernel's own.",
+    after_help = "Examples:
+  shmgate namespace create build
+  shmgate namespace create --shmmax 64M --shmmni 16 small
+  shmgate run --backend userspace --namespace small -- ./server"
+)]
+pub struct CreateOptions {
+    /// Bytes that a segment may have
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub shmmax: Option<u64>,
+    /// Segments that there may be, at most 32768
+    #[arg(long, value_name = "N", value_parser = parse_shmmni)]
+    pub shmmni: Option<u64>,
+    /// Pages that all segments may have together
+    #[arg(long, value_name = "PAGES", value_parser = parse_count)]
+    pub shmall: Option<u64>,
+    /// The namespace: a name or an absolute directory
+    pub name: OsString,
+}
+
 /// Run a command through the gate
 #[derive(Debug, Args)]
 #[command(
@@ -99,6 +196,8 @@ pub enum PolicyCommand {
   Keep the records, and read them:
     shmgate run --session /tmp/s -- ./server
     shmgate log /tmp/s
+  Run tests that leave segments behind, and leave none:
+    shmgate run --isolate -- make check
 
 Environment:
   SHMGATE_LIB
@@ -111,12 +210,15 @@ Environment:
     override_usage = "shmgate run [OPTIONS] -- COMMAND [ARGUMENT]..."
 )]
 pub struct RunOptions {
-    /// What serves the calls: auto or kernel
+    /// What serves the calls: auto, kernel or userspace
     #[arg(long, value_name = "B")]
     pub backend: Option<String>,
     /// The namespace of the userspace backend
     #[arg(long, value_name = "N")]
     pub namespace: Option<OsString>,
+    /// Serve the calls in a userspace namespace for this run alone, gone with all its memory after the last of its processes
+    #[arg(long, conflicts_with = "namespace")]
+    pub isolate: bool,
     /// Write a line for each call to FILE; - is standard error
     #[arg(long, value_name = "FILE|-")]
     pub log: Option<PathBuf>,
@@ -199,6 +301,13 @@ fn parse_size(text: &str) -> Result<u64, SizeError> {
     size::parse(text)
 }
 
+fn parse_shmmni(text: &str) -> Result<u64, String> {
+    match parse_count(text)? {
+        count if count <= SEGMENTS as u64 => Ok(count),
+        _ => Err(format!("at most {SEGMENTS} segments can be")),
+    }
+}
+
 fn parse_count(text: &str) -> Result<u64, &'static str> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| digits).ok_or("not a count: write a whole number, 0 or more")
@@ -211,7 +320,7 @@ pub fn definitions() -> clap::Command {
 
 /// Reads the command line.
 pub fn parse() -> Result<Command, Failure> {
-    Cli::try_parse().map(|cli| cli.command).map_err(|error| match error.kind() {
+    Cli::try_parse().and_then(|cli| without_conflict(cli.command)).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             let _ = error.print();
             Failure::new(0, "")
@@ -222,6 +331,20 @@ pub fn parse() -> Result<Command, Failure> {
         }
         _ => Failure::usage(condense(&error.to_string())),
     })
+}
+
+/// Conflicts by an option's value, which clap's definitions can't tell.
+fn without_conflict(command: Command) -> Result<Command, clap::Error> {
+    match &command {
+        Command::Run(options) if options.isolate && options.backend.as_deref() == Some("kernel") => {
+            let mut definitions = definitions();
+            definitions.build();
+            let run = definitions.find_subcommand_mut("run").expect("run is defined above");
+            let message = "the argument '--isolate' cannot be used with '--backend kernel'";
+            Err(run.error(ErrorKind::ArgumentConflict, message))
+        }
+        _ => Ok(command),
+    }
 }
 
 /// clap's message of several paragraphs as one line: what is wrong, its tips, and where the help is.
@@ -249,7 +372,8 @@ mod tests {
     use super::*;
 
     fn error(args: &[&str]) -> String {
-        condense(&Cli::try_parse_from(args).expect_err("must be refused").to_string())
+        let parsed = Cli::try_parse_from(args).and_then(|cli| without_conflict(cli.command));
+        condense(&parsed.expect_err("must be refused").to_string())
     }
 
     #[test]
@@ -266,6 +390,13 @@ mod tests {
             (&["shmgate", "run", "--max-segments", "+1", "true"], &["not a count"]),
             (&["shmgate", "run", "--quiet"], &["COMMAND", "see shmgate run --help"]),
             (&["shmgate", "polcy"], &["unrecognized subcommand 'polcy'", "'policy'", "see shmgate --help"]),
+            (&["shmgate", "run", "--isolate", "--backend", "kernel", "true"], &["--backend kernel", "see shmgate run --help"]),
+            (
+                &["shmgate", "run", "--isolate", "--namespace", "n", "true"],
+                &["--isolate", "--namespace", "see shmgate run --help"],
+            ),
+            (&["shmgate", "namespace", "create", "--shmmni", "40000", "n"], &["at most 32768"]),
+            (&["shmgate", "namespace", "remove"], &["NAME", "see shmgate namespace remove --help"]),
             (&["shmgate", "log"], &["SESSION", "see shmgate log --help"]),
             (&["shmgate", "completions", "tcsh"], &["tcsh", "bash", "elvish", "fish", "powershell", "zsh"]),
         ] {

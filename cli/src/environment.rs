@@ -78,6 +78,12 @@ pub fn check(options: &RunOptions) -> Result<(), Failure> {
     }
 }
 
+/// False if the userspace backend serves the calls whatever the kernel has.
+pub fn may_be_kernel(options: &RunOptions) -> bool {
+    let inherited = || env::var_os("SHMGATE_BACKEND").map(|value| value.to_string_lossy().into_owned());
+    options.backend.clone().or_else(inherited).as_deref() != Some("userspace")
+}
+
 /// Sets the command's environment. What no option speaks of stays as it was inherited, but a session's policy is the session's.
 pub fn set(command: &mut Command, options: &RunOptions, log: &Log, session: &Path, has_policy: bool) {
     command.env("SHMGATE_SESSION", session);

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 /// The exit status for a journal that is damaged.
 pub const DAMAGED: u8 = 1;
+/// The exit status for what could not be done.
+pub const FAILED: u8 = 1;
 /// The exit status for bad usage, a bad policy, a bad session.
 pub const USAGE: u8 = 2;
 /// The exit status for a command that can't be gated.

@@ -3,9 +3,10 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `args` | the options of all subcommands, and their help |
-//! | `run` | `shmgate run`, with `environment`, `library`, `program` (and `elf`, `script`), `sessions` (and `members`), `child`, `summary` |
+//! | `run` | `shmgate run`, with `environment`, `library`, `program` (and `elf`, `script`), `sessions` (and `members`), `child`, `summary`, `isolation` |
 //! | `log` | `shmgate log` |
 //! | `policy` | `shmgate policy check`, and `run`'s policy options |
+//! | `namespace` | `shmgate namespace list`, `create`, `remove`, `check` |
 //! | `completions`, `man` | what is generated from the definitions in `args` |
 //! | `failure` | errors: one line, and an exit status |
 //! | `system`, `child` | the two that need `unsafe`, for system calls |
@@ -18,10 +19,12 @@ mod completions;
 mod elf;
 mod environment;
 mod failure;
+mod isolation;
 mod library;
 mod log;
 mod man;
 mod members;
+mod namespace;
 mod policy;
 mod program;
 mod run;
@@ -32,13 +35,18 @@ mod system;
 
 use std::process::ExitCode;
 
-use args::{Command, PolicyCommand};
+use args::{Command, NamespaceCommand, PolicyCommand};
 
 fn main() -> ExitCode {
     let done = args::parse().and_then(|command| match command {
         Command::Run(options) => run::run(&options),
         Command::Log(options) => log::log(&options),
         Command::Policy(PolicyCommand::Check { file }) => policy::check(&file),
+        Command::Namespace(NamespaceCommand::List { json }) => namespace::list(json),
+        Command::Namespace(NamespaceCommand::Create(options)) => namespace::create(&options),
+        Command::Namespace(NamespaceCommand::Remove { force, name }) => namespace::remove(&name, force),
+        Command::Namespace(NamespaceCommand::Check { repair, name }) => namespace::check(&name, repair),
+        Command::Namespace(NamespaceCommand::Watch { directory }) => isolation::watch(&directory),
         Command::Completions { shell } => completions::print(shell),
         Command::Man { directory } => man::write(&directory),
     });

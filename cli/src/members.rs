@@ -1,4 +1,6 @@
-//! Who is in a session: a run, which holds a lock on the journal while it lasts; processes that made calls, which the ledger knows;
+//! Who is in a session or a userspace namespace.
+//!
+//! In a session: a run, which holds a lock on the journal while it lasts; processes that made calls, which the ledger knows;
 //! and processes that have not made any yet, but have the session in their environment.
 //!
 //! Not seen: a process without a call that has cleared its environment, and one that another user's process has become.
@@ -11,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
+use shmgate_core::backend::userspace::check;
+use shmgate_core::backend::userspace::registry::directory;
 use shmgate_core::session::Session;
 
 /// How long, and how often, a process is looked at that seems to be at an exec.
@@ -24,7 +28,8 @@ pub fn lease(session: &Session) -> Option<File> {
 
 /// True if a run lasts in this session, or a process of it lives.
 pub fn is_in_use(session: &Session) -> bool {
-    is_leased(session) || session.ledger().is_ok_and(|ledger| ledger.has_processes()) || is_in_an_environment(session.dir())
+    let in_environment = || is_in_an_environment(session.dir(), b"SHMGATE_SESSION=", |value| Some(value.into()));
+    is_leased(session) || session.ledger().is_ok_and(|ledger| ledger.has_processes()) || in_environment()
 }
 
 fn is_leased(session: &Session) -> bool {
@@ -32,7 +37,13 @@ fn is_leased(session: &Session) -> bool {
     journal.is_ok_and(|journal| matches!(journal.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
-/// What a process's environment says of the session.
+/// True if a process lives that has called in the userspace namespace in `dir`, or may yet do so.
+pub fn is_namespace_in_use(dir: &Path) -> bool {
+    let directory = |value: &OsStr| directory(value.to_str()?).ok();
+    check::is_lived_in(dir) || is_in_an_environment(dir, b"SHMGATE_NAMESPACE=", directory)
+}
+
+/// What a process's environment says of the session or namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Membership {
     Member,
@@ -41,8 +52,10 @@ enum Membership {
     Unknown,
 }
 
-fn is_in_an_environment(session: &Path) -> bool {
-    let Some(wanted) = identity(session) else { return false };
+/// True if another process has `variable` in its environment, with a value that means `dir`.
+fn is_in_an_environment(dir: &Path, variable: &[u8], meant: impl Fn(&OsStr) -> Option<PathBuf>) -> bool {
+    let Some(wanted) = identity(dir) else { return false };
+    let names = |value: &OsStr| meant(value).and_then(|dir| identity(&dir)) == Some(wanted);
     let me = std::process::id().to_string();
     let Ok(entries) = fs::read_dir("/proc") else { return false };
     let is_other_process = |name: &OsStr| name.as_bytes()[0].is_ascii_digit() && *name != *me;
@@ -51,7 +64,7 @@ fn is_in_an_environment(session: &Path) -> bool {
     for _ in 0..EXEC.0 {
         let mut unknown = Vec::new();
         for process in processes {
-            match membership(&process, wanted) {
+            match membership(&process, variable, names) {
                 Membership::Member => return true,
                 Membership::Stranger => {}
                 Membership::Unknown => unknown.push(process),
@@ -66,14 +79,14 @@ fn is_in_an_environment(session: &Path) -> bool {
     false
 }
 
-fn membership(process: &Path, wanted: (u64, u64)) -> Membership {
+fn membership(process: &Path, variable: &[u8], names: impl Fn(&OsStr) -> bool) -> Membership {
     let Ok(environment) = fs::read(process.join("environ")) else { return Membership::Stranger };
     if environment.is_empty() && fs::read_link(process.join("exe")).is_ok() {
         return Membership::Unknown;
     }
-    let named = environment.split(|&byte| byte == 0).find_map(|variable| variable.strip_prefix(b"SHMGATE_SESSION="));
-    match named {
-        Some(named) if identity(Path::new(OsStr::from_bytes(named))) == Some(wanted) => Membership::Member,
+    let value = environment.split(|&byte| byte == 0).find_map(|entry| entry.strip_prefix(variable));
+    match value {
+        Some(value) if names(OsStr::from_bytes(value)) => Membership::Member,
         _ => Membership::Stranger,
     }
 }

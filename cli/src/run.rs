@@ -10,6 +10,7 @@ use crate::args::RunOptions;
 use crate::child::Signals;
 use crate::environment::{self, Log};
 use crate::failure::{Failure, NOT_EXECUTABLE, UNGATED, say, words};
+use crate::isolation::Isolated;
 use crate::library::{self, Library};
 use crate::sessions::Running;
 use crate::summary::{self, Counts};
@@ -32,9 +33,20 @@ pub fn run(options: &RunOptions) -> Result<u8, Failure> {
     // Only a session that was joined has counted anything.
     let before = if running.is_kept() && !options.quiet { Counts::of(&session) } else { Counts::default() };
 
+    let isolated = match options.isolate.then(Isolated::start).transpose() {
+        Ok(isolated) => isolated,
+        Err(failure) => {
+            running.finish();
+            return Err(failure);
+        }
+    };
+
     let mut command = Command::new(&path);
     command.arg0(name).args(arguments);
     environment::set(&mut command, options, &log, session.dir(), policy.is_some());
+    if let Some(isolated) = &isolated {
+        command.env("SHMGATE_BACKEND", "userspace").env("SHMGATE_NAMESPACE", isolated.dir());
+    }
     let started = library.for_preload(&session).and_then(|library| {
         if preloads {
             command.env("LD_PRELOAD", library::preload(env::var_os("LD_PRELOAD").as_deref(), &library));
@@ -45,6 +57,7 @@ pub fn run(options: &RunOptions) -> Result<u8, Failure> {
         Ok(child) => child,
         Err(failure) => {
             running.finish();
+            isolated.map(Isolated::finish);
             return Err(failure);
         }
     };
@@ -60,10 +73,15 @@ pub fn run(options: &RunOptions) -> Result<u8, Failure> {
             (None, false) if !options.json => "to see which and why, add --log - or --session DIR".to_owned(),
             _ => "the log says which and why".to_owned(),
         };
-        summary::print(&session, before, &how_to_see);
+        summary::print(&session, before, &how_to_see, isolated.is_none() && environment::may_be_kernel(options));
     }
     if running.finish() && !options.quiet {
         say(format!("processes of the session still run; watch them with: shmgate log --follow {}", session.dir().display()));
+    }
+    if let Some(dir) = isolated.and_then(Isolated::finish)
+        && !options.quiet
+    {
+        say(format!("processes of the isolated namespace still run; it goes with the last of them: {}", dir.display()));
     }
     Ok(status)
 }

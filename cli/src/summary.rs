@@ -51,8 +51,9 @@ impl Counts {
     }
 }
 
-/// Says what there is to say, a line each. `before` is what a session had counted that the run joined.
-pub fn print(session: &Session, before: Counts, how_to_see: &str) {
+/// Says what there is to say, a line each. `before` is what a session had counted that the run joined; `has_kernel` tells whether
+/// segments were the kernel's.
+pub fn print(session: &Session, before: Counts, how_to_see: &str, has_kernel: bool) {
     let Parts { journal, ledger, .. } = match session.parts() {
         Ok(parts) => parts,
         Err(error) => return say(error),
@@ -69,8 +70,11 @@ pub fn print(session: &Session, before: Counts, how_to_see: &str) {
         let why = Errno(journal.header().lost_errno.load(Relaxed) as i32).text();
         say(format!("{} not recorded ({why}); the session is {}", calls_were(counts.lost), session.dir().display()));
     }
-    for segment in ledger.segments(&KERNEL) {
-        left_behind(&segment);
+    // The kernel knows nothing of others, and the books would be settled by that.
+    if has_kernel {
+        for segment in ledger.segments(&KERNEL) {
+            left_behind(&segment);
+        }
     }
 }
 

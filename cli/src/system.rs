@@ -4,7 +4,9 @@
 use std::ffi::CString;
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 
 fn c_path(path: &Path) -> Option<CString> {
     CString::new(path.as_os_str().as_bytes()).ok()
@@ -49,6 +51,22 @@ pub fn has_capabilities(path: &Path) -> bool {
     let name = c"security.capability";
     // SAFETY: both strings are NUL-terminated; with length 0 only the size is asked for.
     c_path(path).is_some_and(|path| unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), std::ptr::null_mut(), 0) > 0 })
+}
+
+/// Lets the command start in a session of its own and with no signal blocked: neither our terminal nor our group reaches it.
+pub fn detach(command: &mut Command) {
+    let leave = || {
+        // SAFETY: these are async-signal-safe, and the set lives on this stack.
+        unsafe {
+            libc::setsid();
+            let mut none = MaybeUninit::zeroed();
+            libc::sigemptyset(none.as_mut_ptr());
+            libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+        }
+        Ok(())
+    };
+    // SAFETY: `leave` makes system calls only.
+    unsafe { command.pre_exec(leave) };
 }
 
 /// What a segment's shmid_ds says of interest here.

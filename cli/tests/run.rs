@@ -58,6 +58,8 @@ fn bad_usage_is_one_line() {
         (&["run", "--backend", "kernal", "--", "true"], &["unknown backend \"kernal\"", "auto, kernel"]),
         (&["run", "--backend", "user", "--", "true"], &["unknown backend", "userspace"]),
         (&["run"], &["COMMAND"]),
+        (&["run", "--isolate", "--backend", "kernel", "--", "true"], &["--isolate", "--backend kernel", "shmgate run --help"]),
+        (&["run", "--isolate", "--namespace", "n", "--", "true"], &["--isolate", "--namespace", "shmgate run --help"]),
         (&["frob"], &["frob"]),
         (&["log"], &["SESSION"]),
     ] {
@@ -174,15 +176,36 @@ fn completions_man_pages_and_version() {
     }
     let pages = temp.path().join("man1");
     shmgate(["man"]).arg(&pages).output().silent();
-    for page in ["shmgate", "shmgate-run", "shmgate-log", "shmgate-policy", "shmgate-policy-check", "shmgate-completions"] {
+    for page in [
+        "shmgate",
+        "shmgate-run",
+        "shmgate-log",
+        "shmgate-policy",
+        "shmgate-policy-check",
+        "shmgate-namespace",
+        "shmgate-namespace-list",
+        "shmgate-namespace-create",
+        "shmgate-namespace-remove",
+        "shmgate-namespace-check",
+        "shmgate-completions",
+    ] {
         let text = fs::read_to_string(pages.join(format!("{page}.1"))).unwrap();
         assert!(text.contains(".SH SYNOPSIS\nshmgate") && text.contains(".SH NAME"), "{text}");
     }
-    assert!(!pages.join("shmgate-man.1").exists());
+    assert!(!pages.join("shmgate-man.1").exists() && !pages.join("shmgate-namespace-watch.1").exists());
     assert_eq!(shmgate(["--version"]).output().silent().stdout, concat!("shmgate ", env!("CARGO_PKG_VERSION"), "\n"));
-    for arguments in
-        [&["--help"][..], &["run", "--help"], &["log", "--help"], &["policy", "check", "--help"], &["completions", "--help"]]
-    {
+    for arguments in [
+        &["--help"][..],
+        &["run", "--help"],
+        &["log", "--help"],
+        &["policy", "check", "--help"],
+        &["namespace", "--help"],
+        &["namespace", "list", "--help"],
+        &["namespace", "create", "--help"],
+        &["namespace", "remove", "--help"],
+        &["namespace", "check", "--help"],
+        &["completions", "--help"],
+    ] {
         assert!(shmgate(arguments).output().silent().stdout.contains("\nExamples:\n"), "{arguments:?}");
     }
 }

@@ -56,6 +56,8 @@ errnos! {
     EIDRM "Identifier removed"
     EOVERFLOW "Value too large for defined data type"
     EOPNOTSUPP "Operation not supported"
+    EISDIR "Is a directory"
+    ENXIO "No such device or address"
     EDQUOT "Disk quota exceeded"
 }
 

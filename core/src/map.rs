@@ -81,6 +81,21 @@ impl Mapping {
         Ok(Mapping { base: base.cast(), words: len / 8 })
     }
 
+    /// Gives the mapping away, still mapped: its address.
+    pub fn into_address(self) -> usize {
+        let address = self.base.expose_provenance();
+        core::mem::forget(self);
+        address
+    }
+
+    /// Takes a mapping over.
+    ///
+    /// # Safety
+    /// `len` bytes, whole pages, are mapped at `address`, and nobody else unmaps them.
+    pub unsafe fn from_address(address: usize, len: usize) -> Mapping {
+        Mapping { base: core::ptr::with_exposed_provenance_mut(address), words: len / 8 }
+    }
+
     /// The mapped words.
     #[inline]
     pub fn words(&self) -> &[AtomicU64] {

@@ -9,6 +9,7 @@
 //! | `process` | what was started: with a deadline, and ended when dropped |
 //! | `agent` | a process that makes one call a command, for tests with several actors |
 //! | `session` | a session directory and the records of its journal |
+//! | `userspace` | a fresh namespace of the userspace backend |
 //! | `trial` | tests by name, with those that need root skipped and counted |
 //!
 //! Nothing here sleeps in hope: each wait ends on an event or on a deadline that fails the test.
@@ -21,6 +22,7 @@ pub mod process;
 pub mod run;
 pub mod session;
 pub mod trial;
+pub mod userspace;
 
 pub use agent::Agent;
 pub use artifacts::{command, library, workspace};
@@ -29,3 +31,4 @@ pub use process::{Outcome, Process, Status};
 pub use run::Run;
 pub use session::Session;
 pub use trial::{as_root, run_trials};
+pub use userspace::Userspace;

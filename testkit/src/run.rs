@@ -12,7 +12,8 @@ use std::sync::Once;
 use std::time::{Duration, Instant};
 use std::{env, io};
 
-use crate::{Namespace, Outcome, Process, Session, library};
+use crate::compile::program;
+use crate::{Namespace, Outcome, Process, Session, Userspace, library};
 
 /// How long a process may take unless it is told otherwise.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
@@ -44,8 +45,35 @@ impl Run {
             command.env_remove(name);
         }
         command.env("LC_ALL", "C").stdin(Stdio::null()).process_group(0);
-        let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
-        Run { command, name, own_stderr: false, fresh: None, enter: Vec::new(), timeout: TIMEOUT, actions: Vec::new() }
+        Run {
+            command,
+            name: name_of(program),
+            own_stderr: false,
+            fresh: None,
+            enter: Vec::new(),
+            timeout: TIMEOUT,
+            actions: Vec::new(),
+        }
+    }
+
+    /// A run of `executable` on the userspace backend, where the kernel has no System V shared memory: no call slips through to it.
+    /// Arguments and whatever else is asked for are the program's.
+    pub fn on_userspace(executable: impl AsRef<OsStr>, userspace: &Userspace) -> Run {
+        let executable = executable.as_ref();
+        let set = |name: &str, value: &Path| {
+            let mut text = OsString::from(format!("{name}="));
+            text.push(value);
+            text
+        };
+        // Arguments of the launcher and not its environment: it is to run without a gate.
+        let mut run = Run::new(program("without_shm"))
+            .arg(set("LD_PRELOAD", library()))
+            .arg(set("SHMGATE_BACKEND", Path::new("userspace")))
+            .arg(set("SHMGATE_NAMESPACE", userspace.directory()))
+            .arg("--")
+            .arg(executable);
+        run.name = name_of(executable);
+        run
     }
 
     /// One more argument.
@@ -184,6 +212,10 @@ impl Run {
             _namespace: self.fresh,
         }
     }
+}
+
+fn name_of(program: &OsStr) -> String {
+    Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned()
 }
 
 /// Makes orphans of what we start our children, so that they can be waited for.

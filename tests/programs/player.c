@@ -3,7 +3,8 @@
  * A director draws each step and sends it to a worker by a pipe; the worker answers, the director prints. What
  * is drawn depends on the seed and on answers, so equal answers give equal scripts. Ids are printed by order of
  * first appearance, pids by worker; addresses are a worker's own attaches, or places in an area that nothing
- * else is mapped to. Usage: player SEED STEPS */
+ * else is mapped to. With ONE_USER in the environment no worker changes its euid, with NO_REMAP none uses
+ * SHM_REMAP, with LATE_DEATHS nobody looks at shm_lpid. Usage: player SEED STEPS */
 #include "trace.h"
 #include <poll.h>
 #include <sys/syscall.h>
@@ -201,7 +202,8 @@ static void show_status(struct shmid_ds *ds)
 {
 	printf(" {key %x mode %o own %d segsz %zu nattch %lu cpid %s lpid %s a%d d%d c%d}",
 	       (unsigned)ds->shm_perm.__key, ds->shm_perm.mode, ds->shm_perm.uid == ds->shm_perm.cuid, ds->shm_segsz,
-	       (unsigned long)ds->shm_nattch, pid_name(ds->shm_cpid), pid_name(ds->shm_lpid), ds->shm_atime != 0,
+	       (unsigned long)ds->shm_nattch, pid_name(ds->shm_cpid), getenv("LATE_DEATHS") ? "-" : pid_name(ds->shm_lpid),
+	       ds->shm_atime != 0,
 	       ds->shm_dtime != 0, ds->shm_ctime != 0);
 }
 
@@ -263,6 +265,8 @@ static void step(int number)
 	case ATTACH:
 		q.a = some_id();
 		q.b = PICK(at_flags);
+		if (getenv("NO_REMAP"))
+			q.b &= ~SHM_REMAP;
 		q.at = draw(2) && me->attaches < 250 ? NULL : place(me);
 		break;
 	case DETACH: /* an address that the kernel chose only while it is attached: it may choose it again */
@@ -288,7 +292,7 @@ static void step(int number)
 			return;
 		break;
 	case EUID:
-		if (getuid() != 0)
+		if (getuid() != 0 || getenv("ONE_USER"))
 			return;
 		q.a = me->euid_changed ? 0 : 65534;
 		break;

@@ -87,9 +87,9 @@ impl Backend for Kernel {
         answer(unsafe { (self.0.shmctl)(shmid, cmd, buf as *mut libc::shmid_ds) }.into())
     }
 
-    fn exists(&self, shmid: i32) -> bool {
+    fn exists(&self, shmid: i32, size: u64) -> bool {
         match self.ask::<libc::shmid_ds>(shmid, libc::IPC_STAT) {
-            Ok(_) => true,
+            Ok((_, segment)) => segment.shm_segsz as u64 == size,
             // EACCES and whatever else means that there is something to be refused.
             Err(errno) => errno != Errno::EINVAL && errno != Errno::EIDRM,
         }

@@ -55,8 +55,8 @@ pub trait Backend {
     /// See the trait.
     unsafe fn shmctl(&self, shmid: i32, cmd: i32, buf: u64) -> Result<u64, Errno>;
 
-    /// False if no segment has this id any more.
-    fn exists(&self, shmid: i32) -> bool;
+    /// False if no segment has this id any more, or one of another size than `size`: ids come again, the sooner in a new namespace.
+    fn exists(&self, shmid: i32, size: u64) -> bool;
 
     /// The ids of the segments of `size` bytes that process `pid` created, until `found` returns true.
     fn created_by(&self, pid: u32, size: u64, found: &mut dyn FnMut(i32) -> bool);

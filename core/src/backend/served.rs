@@ -104,6 +104,12 @@ impl Served {
         }
     }
 
+    /// True if a call that the kernel has answered with `errno` may be one for the userspace backend.
+    #[inline]
+    pub fn may_replace(&self, errno: Errno) -> bool {
+        matches!(errno, Errno::ENOSYS | Errno::EPERM) && self.fallback.is_some()
+    }
+
     /// After the kernel has answered a call with `errno`: the userspace backend, if that means that the kernel has none to offer.
     #[cold]
     fn instead(&self, errno: Errno, flags: i32) -> Option<&Userspace> {
@@ -191,8 +197,8 @@ impl Backend for Served {
         }
     }
 
-    fn exists(&self, shmid: i32) -> bool {
-        self.userspace().map_or_else(|| self.kernel.exists(shmid), |userspace| userspace.exists(shmid))
+    fn exists(&self, shmid: i32, size: u64) -> bool {
+        self.userspace().map_or_else(|| self.kernel.exists(shmid, size), |userspace| userspace.exists(shmid, size))
     }
 
     fn created_by(&self, pid: u32, size: u64, found: &mut dyn FnMut(i32) -> bool) {

@@ -37,6 +37,8 @@ pub struct Gate {
     on: AtomicBool,
     /// True if only the journal and the ledger have to know of a call that creates nothing.
     quick: AtomicBool,
+    /// True if nothing is set but the userspace backend.
+    direct: AtomicBool,
     backend: Served,
     identity: Identity,
     policy: Policy,
@@ -145,6 +147,7 @@ impl Gate {
         Gate {
             on: AtomicBool::new(false),
             quick: AtomicBool::new(false),
+            direct: AtomicBool::new(false),
             backend,
             identity: Identity::new(),
             policy: Policy::default(),
@@ -199,7 +202,9 @@ impl Gate {
         let serves = self.backend.userspace().is_some();
         self.on.store(limits || serves || self.journal.is_some() || self.log.is_on(), Relaxed);
         let quick = self.fault.is_none() && self.policy.rules.is_empty() && !self.log.is_on();
-        self.quick.store(quick && !cfg!(feature = "test-panic"), Relaxed);
+        self.quick.store(quick && !serves && !cfg!(feature = "test-panic"), Relaxed);
+        let direct = quick && serves && !limits && self.journal.is_none();
+        self.direct.store(direct && !cfg!(feature = "test-panic"), Relaxed);
     }
 
     /// True if `RTLD_DEEPBIND` is to be taken out of dlopen's flags.

@@ -13,6 +13,19 @@ use crate::identity::Me;
 use crate::journal::Journal;
 use crate::journal::record;
 
+/// What C gets of a quick call's result.
+#[inline]
+fn for_c(result: Result<u64, Errno>) -> i64 {
+    match result {
+        Ok(value) => value as i64,
+        Err(code) => {
+            cold_path();
+            errno::set(code.0);
+            -1
+        }
+    }
+}
+
 impl Gate {
     /// Makes a shared memory call if it can be done quickly; returns what C gets, -1 with errno set. `None`, and nothing has been
     /// done, if it takes [`Gate::call`].
@@ -21,11 +34,16 @@ impl Gate {
     /// As for [`Gate::call`].
     #[inline(always)]
     pub unsafe fn quick(&self, call: &Call<'_>) -> Option<i64> {
-        let journal = self.journal.as_ref().filter(|_| self.quick.load(Relaxed))?;
+        let journal = match &self.journal {
+            Some(journal) if self.quick.load(Relaxed) => journal,
+            // SAFETY: by the caller's promise.
+            _ => return unsafe { self.direct(call) },
+        };
         let me = self.identity.quick_me()?;
+        let backend = self.backend.kernel();
         let start = journal.now();
         let result = match *call {
-            Call::Shmget { key, size, flags } if !self.tells_creation(key, flags) => self.backend.shmget(key, size, flags),
+            Call::Shmget { key, size, flags } if !self.tells_creation(key, flags) => backend.shmget(key, size, flags),
             Call::Shmat { shmid, addr, flags } => {
                 let reserved = match &self.ledger {
                     Some(ledger) => Some((ledger, ledger.reserve_quickly(&self.identity, me, &self.policy)?)),
@@ -35,7 +53,7 @@ impl Gate {
                     }
                 };
                 // SAFETY: by the caller's promise.
-                let result = unsafe { self.backend.shmat(shmid, addr, flags) };
+                let result = unsafe { backend.shmat(shmid, addr, flags) };
                 if let Some((ledger, slot)) = reserved {
                     ledger.settle_quickly(&self.identity, me, slot, result.is_ok());
                 }
@@ -50,7 +68,7 @@ impl Gate {
                     }
                 };
                 // SAFETY: by the caller's promise.
-                let result = unsafe { self.backend.shmdt(addr) };
+                let result = unsafe { backend.shmdt(addr) };
                 if let Some((ledger, slot)) = begun {
                     ledger.end_detach_quickly(&self.identity, me, slot, result.is_ok());
                 }
@@ -60,15 +78,47 @@ impl Gate {
             Call::Shmctl { shmid, cmd, buf, .. } if cmd != libc::IPC_SET => unsafe { self.control(shmid, cmd, buf) },
             _ => return None,
         };
-        self.record_quickly(journal, me, start, call, result);
-        Some(match result {
-            Ok(value) => value as i64,
-            Err(code) => {
-                cold_path();
-                errno::set(code.0);
-                -1
+        if let Err(errno) = result {
+            cold_path();
+            if self.backend.may_replace(errno) {
+                return None;
             }
-        })
+        }
+        self.record_quickly(journal, me, start, call, result);
+        Some(for_c(result))
+    }
+
+    /// Makes a call where nothing is set but the userspace backend.
+    ///
+    /// # Safety
+    /// As for [`Gate::call`].
+    #[inline]
+    unsafe fn direct(&self, call: &Call<'_>) -> Option<i64> {
+        if !self.direct.load(Relaxed) {
+            return None;
+        }
+        let userspace = self.backend.userspace()?;
+        if !self.identity.count_quickly() {
+            self.identity.me().count_call();
+        }
+        let mut errno = HostErrno::save();
+        let result = match *call {
+            Call::Shmget { key, size, flags } => userspace.shmget(key, size, flags),
+            // SAFETY: by the caller's promise.
+            Call::Shmat { shmid, addr, flags } => unsafe { userspace.shmat(shmid, addr, flags) },
+            // SAFETY: by the caller's promise.
+            Call::Shmdt { addr } => unsafe { userspace.shmdt(addr) },
+            // SAFETY: by the caller's promise.
+            Call::Shmctl { shmid, cmd, buf, .. } => unsafe { userspace.shmctl(shmid, cmd, buf) },
+            Call::Ftok { .. } => return None,
+        };
+        match result {
+            Ok(value) => Some(value as i64),
+            Err(code) => {
+                errno.fail(code);
+                Some(-1)
+            }
+        }
     }
 
     #[inline(always)]

@@ -7,9 +7,15 @@
 
 use core::sync::atomic::Ordering::SeqCst;
 
-use super::layout::{ProcessSlot, State, StateWord};
+use super::layout::{ProcessSlot, SegmentSlot, State, StateWord};
 use super::{Ledger, TOMBSTONE, is_process, liveness};
 use crate::backend::Backend;
+
+impl SegmentSlot {
+    fn exists(&self, backend: &impl Backend) -> bool {
+        backend.exists(self.shmid.load(SeqCst) as u32 as i32, self.size.load(SeqCst))
+    }
+}
 
 impl Ledger {
     /// Frees the slots of segments that are gone, and decides about those whose creator was killed on the way.
@@ -24,7 +30,7 @@ impl Ledger {
                 continue;
             }
             match word.state {
-                State::Live | State::Removed if !backend.exists(slot.shmid.load(SeqCst) as u32 as i32) => {
+                State::Live | State::Removed if !slot.exists(backend) => {
                     self.release(at, word);
                 }
                 State::Pending if self.creator_is_gone(at, word) => self.take_over(at, word, backend),
@@ -45,10 +51,7 @@ impl Ledger {
         }
         for (at, slot) in self.segment_slots().iter().enumerate() {
             let word = slot.load();
-            if word.state == State::Removed
-                && slot.ipc_ns.load(SeqCst) == self.ipc_ns
-                && !backend.exists(slot.shmid.load(SeqCst) as u32 as i32)
-            {
+            if word.state == State::Removed && slot.ipc_ns.load(SeqCst) == self.ipc_ns && !slot.exists(backend) {
                 self.release(at, word);
             }
         }

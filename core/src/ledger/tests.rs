@@ -47,8 +47,8 @@ impl Backend for Fake {
     unsafe fn shmctl(&self, _: i32, _: i32, _: u64) -> Result<u64, Errno> {
         unreachable!("the ledger makes no calls")
     }
-    fn exists(&self, shmid: i32) -> bool {
-        self.segments.lock().unwrap().contains_key(&shmid)
+    fn exists(&self, shmid: i32, size: u64) -> bool {
+        self.segments.lock().unwrap().get(&shmid).is_some_and(|&(_, made)| made == size)
     }
     fn created_by(&self, pid: u32, size: u64, found: &mut dyn FnMut(i32) -> bool) {
         let all = self.segments.lock().unwrap();

@@ -63,7 +63,11 @@ impl fmt::Display for Size {
         let largest = units.iter().find(|(_, shift)| self.0 >> shift > 0);
         match (exact, largest) {
             (Some((unit, shift)), _) if self.0 >> shift < 100_000 => write!(f, "{} {unit}", self.0 >> shift),
-            (_, Some((unit, shift))) => write!(f, "{:.1} {unit}", self.0 as f64 / (1_u64 << shift) as f64),
+            (_, Some((unit, shift))) => {
+                // Without floating point: its formatting is 20 KB of the library.
+                let tenths = (u128::from(self.0) * 10 + (1 << (shift - 1))) >> shift;
+                write!(f, "{}.{} {unit}", tenths / 10, tenths % 10)
+            }
             (_, None) => Ok(()),
         }
     }

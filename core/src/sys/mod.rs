@@ -85,7 +85,10 @@ pub fn allocate_range(file: &File, start: u64, len: u64) -> Result<(), Errno> {
 /// # Errors
 /// ftruncate's.
 pub fn truncate(file: &File, len: u64) -> Result<(), Errno> {
-    let _quiet = HeldSignals::hold();
+    // Beyond the limit it would be a signal for the host.
+    if len > limit(libc::RLIMIT_FSIZE) {
+        return Err(Errno::EFBIG);
+    }
     // SAFETY: plain system call on our descriptor.
     check(unsafe { libc::syscall(libc::SYS_ftruncate, file.fd(), len) })
 }
@@ -112,6 +115,15 @@ pub fn unlink(path: &CStr) {
 pub fn set_mode(file: &File, mode: u32) -> Result<(), Errno> {
     // SAFETY: plain system call on our descriptor.
     check(unsafe { libc::fchmod(file.fd(), mode) }.into())
+}
+
+/// Gives back the pages of a file that somebody may have mapped; they read as zeros then.
+pub fn free_pages(path: &CStr, len: u64) {
+    if let Ok(file) = File::open(path, libc::O_RDWR | libc::O_NOFOLLOW, 0) {
+        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        // SAFETY: plain system call on our descriptor.
+        unsafe { libc::syscall(libc::SYS_fallocate, file.fd(), mode, 0_i64, len) };
+    }
 }
 
 /// Changes a file's owner; a link is not followed.
@@ -149,11 +161,24 @@ pub fn free_bytes(path: &CStr) -> Result<u64, Errno> {
     Ok(about.f_bavail.saturating_mul(about.f_bsize as u64))
 }
 
+/// True if the system knows huge pages of this size, a power of two; 0 is the default size.
+pub fn has_huge_pages(size_log2: u32) -> bool {
+    use core::fmt::Write;
+    let mut name = crate::text::Line::<64>::new();
+    let kib = if size_log2 == 0 { 2048 } else { (1_u64 << size_log2.min(60)) >> 10 };
+    let _ = write!(name, "/sys/kernel/mm/hugepages/hugepages-{kib}kB\0");
+    CStr::from_bytes_with_nul(name.as_bytes()).is_ok_and(|path| stat(path, true).is_ok())
+}
+
 /// How many bytes the caller may lock into memory: RLIMIT_MEMLOCK.
 pub fn memlock_limit() -> u64 {
+    limit(libc::RLIMIT_MEMLOCK)
+}
+
+fn limit(resource: libc::__rlimit_resource_t) -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` has room for the answer.
-    unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) };
+    unsafe { libc::getrlimit(resource, &mut limit) };
     limit.rlim_cur
 }
 
@@ -215,21 +240,24 @@ pub fn read_host<T: Copy>(address: u64) -> Option<T> {
 /// # Errors
 /// EFAULT.
 pub fn write_host<T: Copy>(address: u64, value: &T) -> Result<(), Errno> {
-    // process_vm_writev can be forbidden; a pipe would need descriptors. getrandom writes, and says EFAULT, for both ends.
-    let len = size_of::<T>() as u64;
-    let last = address.checked_add(len - 1).ok_or(Errno::EFAULT)?;
-    if !is_writable(address) || !is_writable(last) {
-        return Err(Errno::EFAULT);
-    }
+    writable_by(address, size_of::<T>())?;
     // SAFETY: both ends are writable, and `T` is shorter than a page, so that there is no third page between them.
     unsafe { core::ptr::write_unaligned(address as *mut T, *value) };
     Ok(())
 }
 
-/// True if the byte at `address` can be written: what the kernel puts there is overwritten by the caller.
-fn is_writable(address: u64) -> bool {
-    // SAFETY: a bad address is an EFAULT.
-    unsafe { libc::syscall(libc::SYS_getrandom, address, 1_usize, 1_i32) == 1 }
+/// The caller's effective user id, if `len` bytes at `address`, at most a page, can be written; the id costs no call more. What was
+/// there is lost.
+///
+/// # Errors
+/// EFAULT.
+pub fn writable_by(address: u64, len: usize) -> Result<u32, Errno> {
+    let last = address.checked_add(len as u64 - 4).ok_or(Errno::EFAULT)?;
+    let mut uid = 0_u32;
+    // Of what the kernel writes to a host's memory it is the cheapest, and it has three places.
+    // SAFETY: a bad address is an EFAULT; the host means these bytes to be written.
+    let failed = unsafe { libc::syscall(libc::SYS_getresuid, address, &raw mut uid, last) } != 0;
+    if failed { Err(Errno::EFAULT) } else { Ok(uid) }
 }
 
 /// True if eight bytes at `address` can be read. rt_sigprocmask copies them in before it finds that -1 is no operation.

@@ -17,6 +17,9 @@ const GONE: u64 = 1;
 /// An entry that is being filled.
 const BUSY: u64 = 2;
 
+/// Marks an entry's address, which may be 0.
+const TAG: u64 = 4;
+
 /// An attach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attachment {
@@ -74,7 +77,7 @@ impl Attachments {
             if matches!(word, 0 | GONE) && entry.address.compare_exchange(word, BUSY, Acquire, Relaxed).is_ok() {
                 entry.len.store(attachment.len, Relaxed);
                 entry.shmid.store(attachment.shmid as u32 as u64, Relaxed);
-                entry.address.store(attachment.address, Release);
+                entry.address.store(attachment.address | TAG, Release);
                 self.0.count.fetch_add(1, Relaxed);
                 return Ok(());
             }
@@ -82,17 +85,14 @@ impl Attachments {
         Err(Errno::ENOMEM)
     }
 
-    /// Takes out the attach that starts at `address`.
+    /// Takes out the attach that starts at `address`, a page's.
     pub fn take(&self, address: u64) -> Option<Attachment> {
-        if address <= BUSY {
-            return None;
-        }
         for entry in self.entries(address) {
             match entry.address.load(Acquire) {
                 0 => return None,
-                word if word == address => {
+                word if word == address | TAG => {
                     let attachment = entry.read(address);
-                    if entry.address.compare_exchange(address, GONE, Acquire, Relaxed).is_ok() {
+                    if entry.address.compare_exchange(word, GONE, Acquire, Relaxed).is_ok() {
                         self.0.count.fetch_sub(1, Relaxed);
                         return Some(attachment);
                     }
@@ -113,7 +113,7 @@ impl Attachments {
         let count = if self.count() == 0 { 0 } else { ENTRIES };
         self.0.entries[..count].iter().filter_map(|entry| match entry.address.load(Acquire) {
             0..=BUSY => None,
-            address => Some(entry.read(address)),
+            word => Some(entry.read(word & !TAG)),
         })
     }
 }

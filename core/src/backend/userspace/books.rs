@@ -67,7 +67,8 @@ impl Registry {
         let signals = BlockedSignals::block();
         let (lock, word) = (&self.layout().header.writer, own.to_u64());
         let taken = lock.compare_exchange(0, word, SeqCst, SeqCst).is_ok();
-        taken.then_some(Writer { registry: self, word, _signals: signals })
+        // Made only then: dropping it gives the lock back.
+        taken.then(|| Writer { registry: self, word, _signals: signals })
     }
 
     /// The segment with `key`, which is not IPC_PRIVATE: its slot.
@@ -177,7 +178,7 @@ impl Writer<'_> {
             self.chain(index, key);
         }
         header.change.fetch_add(1, SeqCst);
-        header.last.store(index as u64, SeqCst);
+        header.last.store(((index + 1) % SEGMENTS) as u64, SeqCst);
     }
 
     /// Frees the key of segment `index`, while `hide` makes the segment one that has none.
@@ -207,10 +208,10 @@ impl Writer<'_> {
         let layout = self.registry.layout();
         let header = &layout.header;
         let in_use = header.in_use.load(SeqCst) as usize;
-        let cycle = (in_use + in_use / 2 + 1).clamp(LEAST_CYCLE, SEGMENTS);
-        let last = header.last.load(SeqCst) as usize;
+        let cycle = (in_use + in_use / 2).clamp(LEAST_CYCLE, SEGMENTS);
+        let next = header.last.load(SeqCst) as usize;
         let is_free = |index: &usize| layout.used[index / 64].load(SeqCst) >> (index % 64) & 1 == 0;
-        let index = (last + 1..cycle).chain(0..cycle).find(is_free).or_else(|| (0..SEGMENTS).find(is_free));
+        let index = (next..cycle).chain(0..cycle).find(is_free).or_else(|| (0..SEGMENTS).find(is_free));
         let index = index.ok_or(Errno::ENOSPC)?;
         while header.segments_ready.load(SeqCst) as usize <= index {
             let ready = header.segments_ready.load(SeqCst) as usize;

@@ -45,8 +45,14 @@ impl Userspace {
             return Err(Errno::EINVAL);
         }
         match cmd {
-            libc::IPC_INFO => sys::write_host(buf, &self.limits()).map(|()| self.highest()),
-            SHM_INFO => sys::write_host(buf, &self.usage()).map(|()| self.highest()),
+            libc::IPC_INFO => {
+                self.bury();
+                sys::write_host(buf, &self.limits()).map(|()| self.highest())
+            }
+            SHM_INFO => {
+                self.bury();
+                sys::write_host(buf, &self.usage()).map(|()| self.highest())
+            }
             libc::IPC_STAT => {
                 let found = self.found(shmid).ok_or(Errno::EINVAL)?;
                 self.stat(&found, true, buf).map(|_| 0)
@@ -54,11 +60,8 @@ impl Userspace {
             SHM_STAT | SHM_STAT_ANY => {
                 let index = shmid as usize % SEGMENTS;
                 let segment = self.registry.segment(index).ok_or(Errno::EINVAL)?;
-                let word = segment.load();
-                if !word.is_there() {
-                    return Err(Errno::EINVAL);
-                }
-                self.stat(&Found { index, segment, word }, cmd == SHM_STAT, buf)
+                let found = self.found(id(index, segment.load().sequence)).ok_or(Errno::EINVAL)?;
+                self.stat(&found, cmd == SHM_STAT, buf)
             }
             libc::IPC_SET => {
                 let set = sys::read_host::<libc::shmid_ds>(buf).ok_or(Errno::EFAULT)?;
@@ -108,9 +111,11 @@ impl Userspace {
     /// Fills `buf` with what is known about a segment; returns its id.
     fn stat(&self, found: &Found<'_>, asks: bool, buf: u64) -> Result<u64, Errno> {
         let &Found { segment, mut word, .. } = found;
-        if asks && !permission::may_access(segment, word, READ) {
+        let uid = sys::writable_by(buf, size_of::<libc::shmid_ds>());
+        if asks && !permission::may_access_as(segment, word, READ, || uid.unwrap_or_else(|_| sys::geteuid())) {
             return Err(Errno::EACCES);
         }
+        uid?;
         let nattch = self.registry.count(found, &mut self.asker());
         // SAFETY: zeros are a shmid_ds.
         let mut about: libc::shmid_ds = unsafe { core::mem::zeroed() };
@@ -144,7 +149,8 @@ impl Userspace {
         about.shm_cpid = segment.cpid.load(SeqCst) as libc::pid_t;
         about.shm_lpid = segment.lpid.load(SeqCst) as libc::pid_t;
         about.shm_nattch = nattch as libc::shmatt_t;
-        sys::write_host(buf, &about)?;
+        // SAFETY: the kernel has just written to both ends, and it is shorter than a page.
+        unsafe { core::ptr::write_unaligned(buf as *mut libc::shmid_ds, about) };
         Ok(found.id() as u64)
     }
 

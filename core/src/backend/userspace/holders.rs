@@ -6,7 +6,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use super::layout::{BLOCKS, Block, HOLDER_SEQUENCES, Holder, Layout, Segment, State, Word, id};
+use super::layout::{BLOCKS, Block, HAS_ANCHORS, HOLDER_SEQUENCES, Holder, Layout, Segment, State, Word, id};
 use super::life::{Asker, Life};
 use super::registry::Registry;
 use crate::clock;
@@ -212,6 +212,9 @@ impl Registry {
             && let Ok(path) = self.segment_path(found.id())
             && let Some(path) = path.as_c_str()
         {
+            if segment.flags.load(SeqCst) & HAS_ANCHORS != 0 {
+                crate::sys::free_pages(path, segment.size.load(SeqCst));
+            }
             crate::sys::unlink(path);
         }
         segment.more.store(0, SeqCst);

@@ -64,8 +64,11 @@ pub struct Header {
     /// Segments in use and their pages: sums over the slots, made anew after a writer was killed.
     pub in_use: AtomicU64,
     pub pages: AtomicU64,
-    /// The slot given out last.
+    /// Where the search for a free slot goes on: behind the one given out last.
     pub last: AtomicU64,
+    /// How many pages the file system had left at `room_at`, in seconds, less those promised since.
+    pub room: AtomicU64,
+    pub room_at: AtomicU64,
 }
 
 /// A process that has something attached, or changes the books.
@@ -119,6 +122,9 @@ pub struct Segment {
     pub more: AtomicU64,
     pub holders: [AtomicU64; HOLDERS],
 }
+
+/// In [`Segment::flags`]: processes may have hidden mappings of it.
+pub const HAS_ANCHORS: u32 = 1;
 
 /// Whose a segment is.
 #[derive(Debug)]

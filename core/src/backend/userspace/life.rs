@@ -6,7 +6,7 @@
 //! is reaped: so the lock lives exactly as long as the process's attaches do.
 
 use core::sync::atomic::{
-    AtomicU64,
+    AtomicU64, AtomicUsize,
     Ordering::{Relaxed, SeqCst},
 };
 
@@ -15,6 +15,7 @@ use super::registry::Registry;
 use crate::errno::Errno;
 use crate::map::{Mapping, View};
 use crate::sys::{self, File};
+use crate::thread;
 
 /// How many process slots get room at a time: a page's.
 const PROCESSES_AT_A_TIME: usize = 4096 / size_of::<Process>();
@@ -52,9 +53,16 @@ impl Holder {
     }
 }
 
-/// The calling process's own life, on a page that every kind of fork hands to the child zeroed.
+/// The calling process's own life and pid, on a page that every kind of fork hands to the child zeroed.
 #[derive(Debug)]
-pub struct OwnLife(View<AtomicU64>);
+pub struct OwnLife(View<Own>);
+
+#[derive(Debug)]
+#[repr(C)]
+struct Own {
+    life: AtomicU64,
+    pid: AtomicU64,
+}
 
 /// A life that has its lock. Whoever drops it gives it up.
 #[derive(Debug)]
@@ -62,6 +70,55 @@ pub struct Claimed {
     pub life: Life,
     /// What keeps the lock.
     mapping: Mapping,
+}
+
+/// The life of a child that is being forked, between the fork handlers. Of two threads that fork at a time one has it; the other's
+/// child finds out by itself what it has attached. Nothing is allocated: `_Fork` may be called in signal handlers.
+#[derive(Debug, Default)]
+pub struct NextLife {
+    /// The forking thread's words' address, which it has in the child too; 0 for nobody.
+    thread: AtomicUsize,
+    life: AtomicU64,
+    address: AtomicUsize,
+}
+
+impl NextLife {
+    /// Keeps a life for the child of the calling thread.
+    pub fn put(&self, claimed: Claimed) {
+        if self.thread.compare_exchange(0, this_thread(), SeqCst, SeqCst).is_ok() {
+            self.life.store(claimed.life.to_u64(), SeqCst);
+            self.address.store(claimed.mapping.into_address(), SeqCst);
+        }
+    }
+
+    /// Takes it back, in the parent.
+    pub fn take(&self) -> Option<Claimed> {
+        if self.thread.load(SeqCst) != this_thread() {
+            return None;
+        }
+        let claimed = self.claimed();
+        self.thread.store(0, SeqCst);
+        claimed
+    }
+
+    /// Takes it in the child. Another thread's, which was inherited too, is dropped: it would keep that one's child alive.
+    pub fn take_in_child(&self) -> Option<Claimed> {
+        let thread = self.thread.load(SeqCst);
+        let claimed = if thread == 0 { None } else { self.claimed() };
+        self.thread.store(0, SeqCst);
+        claimed.filter(|_| thread == this_thread())
+    }
+
+    fn claimed(&self) -> Option<Claimed> {
+        let address = self.address.swap(0, SeqCst);
+        let life = Life::from_u64(self.life.load(SeqCst)).filter(|_| address != 0)?;
+        // SAFETY: `put` gave it away, and the swap has made it the caller's.
+        Some(Claimed { life, mapping: unsafe { Mapping::from_address(address, sys::page_size() as usize) } })
+    }
+}
+
+fn this_thread() -> usize {
+    thread::words().as_ptr().addr()
 }
 
 impl OwnLife {
@@ -72,25 +129,39 @@ impl OwnLife {
     pub fn new() -> Result<OwnLife, Errno> {
         let len = sys::page_size() as usize;
         let page = Mapping::wiped_on_fork(len).or_else(|_| Mapping::private_memory(len))?;
-        // SAFETY: an atomic.
+        // SAFETY: atomics alone.
         Ok(OwnLife(unsafe { View::new(page) }))
     }
 
     /// The life, if the process has one.
     #[inline]
     pub fn get(&self) -> Option<Life> {
-        Life::from_u64(self.0.load(Relaxed))
+        Life::from_u64(self.0.life.load(Relaxed))
     }
 
     /// Forgets it, in a new child.
     pub fn forget(&self) {
-        self.0.store(0, SeqCst);
+        self.0.life.store(0, SeqCst);
+        self.0.pid.store(0, SeqCst);
+    }
+
+    /// The caller's process id.
+    #[inline]
+    pub fn pid(&self) -> u32 {
+        match self.0.pid.load(Relaxed) {
+            0 => {
+                let pid = sys::getpid();
+                self.0.pid.store(pid.into(), Relaxed);
+                pid
+            }
+            pid => pid as u32,
+        }
     }
 
     /// Makes `claimed` the process's life, unless another thread was faster; gives the one it has, and whether it is new.
     pub fn set(&self, claimed: Claimed) -> (Life, bool) {
         let life = claimed.life;
-        match self.0.compare_exchange(0, life.to_u64(), SeqCst, SeqCst) {
+        match self.0.life.compare_exchange(0, life.to_u64(), SeqCst, SeqCst) {
             Ok(_) => {
                 core::mem::forget(claimed.mapping);
                 (life, true)

@@ -5,8 +5,9 @@ use core::ffi::c_void;
 use crate::errno::Errno;
 use crate::sys::{self, File};
 
+use super::anchors::Anchors;
 use super::holders::Found;
-use super::layout::Word;
+use super::layout::{HAS_ANCHORS, Word};
 use super::registry::{PathBuffer, Registry};
 use core::sync::atomic::Ordering::SeqCst;
 
@@ -40,35 +41,48 @@ impl Registry {
     ///
     /// # Errors
     /// open's and mmap's, as shmat has them: ENOMEM, EPERM, EINVAL; EIDRM when the segment has just been destroyed.
-    pub fn attach(&self, found: &Found<'_>, len: u64, place: Place, access: Access) -> Result<u64, Errno> {
+    pub fn attach(&self, found: &Found<'_>, len: u64, place: Place, access: Access, anchors: &Anchors) -> Result<u64, Errno> {
+        let is_common = place == Place::Anywhere && access == Access { write: true, execute: false };
+        if is_common && let Some(address) = anchors.attach(found.id(), len) {
+            return Ok(address);
+        }
         let path = self.segment_path(found.id())?;
         let path = path.as_c_str().ok_or(Errno::ENAMETOOLONG)?;
         if !found.segment.load().has_file {
-            self.make_file(found, path, len)?;
+            let file = self.make_file(found, path, len)?;
+            // A mapping of it could be made writable by mprotect.
+            if let Some(file) = file.filter(|_| access.write) {
+                return map(&file, len, place, access);
+            }
         }
         let mode = if access.write { libc::O_RDWR } else { libc::O_RDONLY };
         let file = File::open(path, mode | libc::O_NOFOLLOW, 0).map_err(|errno| match errno {
             Errno::ENOENT => Errno::EIDRM,
             other => other,
         })?;
+        if is_common {
+            // Noted first: whoever destroys the segment has to know.
+            found.segment.flags.fetch_or(HAS_ANCHORS, SeqCst);
+            anchors.offer(found.id(), &file);
+        }
         map(&file, len, place, access)
     }
 
     /// A segment's file is made when somebody attaches it. Whoever finds it without its size gives it that: all give it the same.
-    fn make_file(&self, found: &Found<'_>, path: &core::ffi::CStr, len: u64) -> Result<(), Errno> {
+    fn make_file(&self, found: &Found<'_>, path: &core::ffi::CStr, len: u64) -> Result<Option<File>, Errno> {
         let segment = found.segment;
         let mode = segment.owner(found.word).mode.load(SeqCst) as u32 & 0o777;
         let file = match File::open(path, libc::O_RDWR | libc::O_CREAT | libc::O_NOFOLLOW, 0o600) {
             // Another made it just now, and its mode shuts us out from writing, as shmat's flags do.
-            Err(Errno::EACCES) if segment.load().has_file => return Ok(()),
+            Err(Errno::EACCES) if segment.load().has_file => return Ok(None),
             other => other?,
         };
-        sys::truncate(&file, len)?;
+        sys::truncate(&file, len).map_err(|errno| if errno == Errno::EFBIG { Errno::ENOMEM } else { errno })?;
         sys::set_mode(&file, mode)?;
         loop {
             let word = segment.load();
             if word.has_file || word.sequence != found.word.sequence || segment.advance(word, Word { has_file: true, ..word }) {
-                return Ok(());
+                return Ok(Some(file));
             }
         }
     }
@@ -105,6 +119,25 @@ fn map(file: &File, len: u64, place: Place, access: Access) -> Result<u64, Errno
         return Err(Errno::EINVAL);
     }
     Ok(base)
+}
+
+/// Maps a page of a segment, from which [`duplicate`] makes others.
+///
+/// # Errors
+/// mmap's.
+pub fn map_anchor(file: &File) -> Result<u64, Errno> {
+    map(file, sys::page_size(), Place::Anywhere, Access { write: true, execute: false })
+}
+
+/// Maps what is mapped at `from` once more, `len` bytes of it.
+///
+/// # Errors
+/// mremap's: ENOMEM; EFAULT when nothing is mapped there.
+pub fn duplicate(from: u64, len: u64) -> Result<u64, Errno> {
+    let from = core::ptr::with_exposed_provenance_mut::<c_void>(from as usize);
+    // SAFETY: with an old size of 0 the shared mapping stays, and a new one is made where nothing is.
+    let new = unsafe { libc::mremap(from, 0, len as usize, libc::MREMAP_MAYMOVE) };
+    if new == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(new as u64) }
 }
 
 /// Unmaps an attach.

@@ -1,13 +1,15 @@
 //! System V shared memory in user space: a namespace is a directory of tmpfs with a registry that all its processes map.
 //!
 //! [`registry`] opens a namespace, [`layout`] says what the registry looks like, [`books`] changes it, [`holders`] counts attaches, [`life`]
-//! tells who is alive, [`memory`] maps segments, [`attachments`] remembers where, [`permission`] is the kernel's rules; here are the
+//! tells who is alive, [`memory`] maps segments, [`anchors`] make that cheap, [`attachments`] remembers where, [`permission`] is the kernel's rules; here are the
 //! calls. Each checks in the order in which Linux does.
 //!
 //! Lock order: there is one lock ([`books::Writer`]), and nothing is called under it that takes another.
 
+mod anchors;
 mod attachments;
 mod books;
+pub mod check;
 mod control;
 mod holders;
 pub mod layout;
@@ -16,13 +18,14 @@ mod memory;
 mod permission;
 pub mod registry;
 
-use core::sync::atomic::{AtomicPtr, Ordering::SeqCst};
+use core::sync::atomic::Ordering::SeqCst;
 use std::path::Path;
 
+use anchors::Anchors;
 use attachments::{Attachment, Attachments};
 use holders::Found;
 use layout::{SEGMENTS, State, Word, id, split};
-use life::{Asker, Claimed, Life, OwnLife};
+use life::{Asker, Life, NextLife, OwnLife};
 use memory::{Access, Place};
 use permission::{EXECUTE, READ, WRITE, ids};
 use registry::Registry;
@@ -39,14 +42,10 @@ pub struct Userspace {
     registry: Registry,
     own: OwnLife,
     attachments: Attachments,
+    anchors: Anchors,
     page_size: u64,
     next_life: NextLife,
 }
-
-/// The life of a child that is being forked, between the fork handlers. Of two forks at a time one has it; the other's child finds out
-/// by itself what it has attached.
-#[derive(Debug, Default)]
-struct NextLife(AtomicPtr<Claimed>);
 
 fn now() -> u64 {
     clock::realtime_ns() / 1_000_000_000
@@ -64,6 +63,7 @@ impl Userspace {
             registry,
             own: OwnLife::new().map_err(memory)?,
             attachments: Attachments::new().map_err(memory)?,
+            anchors: Anchors::new().map_err(memory)?,
             page_size: sys::page_size(),
             next_life: NextLife::default(),
         })
@@ -79,7 +79,7 @@ impl Userspace {
 
     #[cold]
     fn begin_life(&self) -> Result<Life, Errno> {
-        let (life, is_new) = self.own.set(self.registry.claim_life(sys::getpid(), false)?);
+        let (life, is_new) = self.own.set(self.registry.claim_life(self.own.pid(), false)?);
         if is_new {
             self.hold_all(life);
         }
@@ -102,7 +102,15 @@ impl Userspace {
         let (index, sequence) = split(shmid)?;
         let segment = self.registry.segment(index)?;
         let word = segment.load();
-        (word.is_there() && word.sequence == sequence).then_some(Found { index, segment, word })
+        let found = Found { index, segment, word };
+        if !word.is_there() || word.sequence != sequence {
+            return None;
+        }
+        // Its last holders may have been killed.
+        if word.state == State::Removed && self.destroyed(&found) {
+            return None;
+        }
+        Some(found)
     }
 
     /// Asks who is alive. A child that no fork handler announced has to be counted first.
@@ -163,10 +171,15 @@ impl Userspace {
             return Err(Errno::ENOSPC);
         }
         if flags & libc::SHM_NORESERVE == 0 {
-            registry.check_room(pages * self.page_size)?;
+            registry.check_room(pages)?;
         }
         if flags & libc::SHM_HUGETLB != 0 {
-            return Err(if permission::may_lock_all() { Errno::ENOMEM } else { Errno::EPERM });
+            let size_log2 = crate::names::huge_page_log2(flags);
+            return Err(match sys::has_huge_pages(size_log2) {
+                false => Errno::EINVAL,
+                true if permission::may_lock_all() => Errno::ENOMEM,
+                true => Errno::EPERM,
+            });
         }
         if too_many {
             return Err(Errno::ENOSPC);
@@ -183,7 +196,7 @@ impl Userspace {
         owner.mode.store(flags as u64 & 0o777, SeqCst);
         owner.ctime.store(now(), SeqCst);
         segment.creator.store(ids(uid, gid), SeqCst);
-        segment.cpid.store(sys::getpid(), SeqCst);
+        segment.cpid.store(self.own.pid(), SeqCst);
         segment.lpid.store(0, SeqCst);
         segment.atime.store(0, SeqCst);
         segment.dtime.store(0, SeqCst);
@@ -222,8 +235,11 @@ impl Userspace {
         let life = self.life()?;
         self.registry.hold(&found, life, 1)?;
         // Noted first, then looked again: whoever destroys does it the other way round.
-        let attached =
-            if found.is_still_there() { self.registry.attach(&found, len, place, access) } else { Err(Errno::EIDRM) };
+        let attached = if found.is_still_there() {
+            self.registry.attach(&found, len, place, access, &self.anchors)
+        } else {
+            Err(Errno::EIDRM)
+        };
         let noted = attached.and_then(|address| {
             let noted = self.attachments.insert(Attachment { address, len, shmid });
             noted.inspect_err(|_| memory::unmap(address, len)).map(|()| address)
@@ -231,12 +247,13 @@ impl Userspace {
         match noted {
             Ok(address) => {
                 found.segment.atime.store(now(), SeqCst);
-                found.segment.lpid.store(sys::getpid(), SeqCst);
+                found.segment.lpid.store(self.own.pid(), SeqCst);
                 Ok(address)
             }
             Err(errno) => {
                 self.registry.release(&found, life);
-                self.destroy_if_free(shmid);
+                // Looking for it destroys it, if it is removed and nobody holds it.
+                let _ = self.found(shmid);
                 Err(errno)
             }
         }
@@ -267,25 +284,25 @@ impl Userspace {
         let life = self.life()?;
         if let Some(found) = self.found(attachment.shmid) {
             found.segment.dtime.store(now(), SeqCst);
-            found.segment.lpid.store(sys::getpid(), SeqCst);
+            found.segment.lpid.store(self.own.pid(), SeqCst);
             self.registry.release(&found, life);
-            if found.segment.load().state != State::Live {
-                self.destroy_if_free(attachment.shmid);
-            }
+            let _ = self.found(attachment.shmid);
         }
         Ok(0)
     }
 
     /// Destroys a removed segment that nobody holds any more. Without the lock, if somebody has it: the totals are made right later.
-    fn destroy_if_free(&self, shmid: i32) {
-        let Some(found) = self.found(shmid) else { return };
+    #[cold]
+    fn destroyed(&self, found: &Found<'_>) -> bool {
         let pages = found.segment.pages(self.page_size);
-        if self.registry.destroy_if_free(&found, &mut self.asker())
+        let destroyed = self.registry.destroy_if_free(found, &mut self.asker());
+        if destroyed
             && let Some(life) = self.own.get()
             && let Some(writer) = self.registry.try_write(life)
         {
             writer.uncount(found.index, pages);
         }
+        destroyed
     }
 
     /// The calling process is about to fork: the child's attaches are counted before fork returns.
@@ -298,7 +315,7 @@ impl Userspace {
             for attachment in self.attachments.all() {
                 if let Some(found) = self.found(attachment.shmid) {
                     found.segment.atime.store(now(), SeqCst);
-                    found.segment.lpid.store(sys::getpid(), SeqCst);
+                    found.segment.lpid.store(self.own.pid(), SeqCst);
                 }
             }
             self.next_life.put(claimed);
@@ -313,9 +330,9 @@ impl Userspace {
     /// fork made the calling process.
     pub fn forked(&self) {
         self.own.forget();
-        if let Some(claimed) = self.next_life.take() {
+        if let Some(claimed) = self.next_life.take_in_child() {
             self.registry.live_on(&claimed);
-            self.own.set(*claimed);
+            self.own.set(claimed);
         }
     }
 
@@ -326,23 +343,6 @@ impl Userspace {
         {
             self.registry.give_back(life);
         }
-    }
-}
-
-impl NextLife {
-    fn put(&self, claimed: Claimed) {
-        let new = Box::into_raw(Box::new(claimed));
-        let old = self.0.swap(new, SeqCst);
-        if !old.is_null() {
-            // SAFETY: it came from a Box, and is nobody else's any more.
-            drop(unsafe { Box::from_raw(old) });
-        }
-    }
-
-    fn take(&self) -> Option<Box<Claimed>> {
-        let old = self.0.swap(core::ptr::null_mut(), SeqCst);
-        // SAFETY: it came from a Box, and is nobody else's any more.
-        (!old.is_null()).then(|| unsafe { Box::from_raw(old) })
     }
 }
 
@@ -378,8 +378,8 @@ impl Backend for Userspace {
         unsafe { self.control(shmid, cmd, buf) }
     }
 
-    fn exists(&self, shmid: i32) -> bool {
-        self.found(shmid).is_some()
+    fn exists(&self, shmid: i32, size: u64) -> bool {
+        self.found(shmid).is_some_and(|found| found.segment.size.load(SeqCst) == size)
     }
 
     fn created_by(&self, pid: u32, size: u64, found: &mut dyn FnMut(i32) -> bool) {

@@ -21,13 +21,19 @@ pub fn ids(uid: u32, gid: u32) -> u64 {
 
 /// True if the caller may access the segment as the mode bits `asked` say. The first class that matches decides.
 pub fn may_access(segment: &Segment, word: Word, asked: u32) -> bool {
+    may_access_as(segment, word, asked, sys::geteuid)
+}
+
+/// As [`may_access`], where the caller's effective uid may be known already.
+#[inline]
+pub fn may_access_as(segment: &Segment, word: Word, asked: u32, uid: impl FnOnce() -> u32) -> bool {
     let asked = (asked >> 6 | asked >> 3 | asked) & 0o7;
     if asked == 0 {
         return true;
     }
     let owner = segment.owner(word);
     let (ids, creator, mode) = (owner.ids.load(SeqCst), segment.creator.load(SeqCst), owner.mode.load(SeqCst) as u32);
-    let uid = sys::geteuid();
+    let uid = uid();
     let granted = if uid == ids as u32 || uid == creator as u32 {
         mode >> 6
     } else if is_in_group(ids, creator) {

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use super::layout::{Block, Layout, MAGIC, Process, SEGMENTS, Segment, VERSION};
+use crate::clock;
 use crate::errno::Errno;
 use crate::map::{Mapping, View};
 use crate::sys::{self, File};
@@ -193,12 +194,23 @@ impl Registry {
         sys::change_mode(path, mode)
     }
 
-    /// Looks whether the file system has room for `bytes` more: touching a page that it has not is SIGBUS.
+    /// Looks whether the file system has room for `pages` more: touching one that it has not is SIGBUS. It is asked once a second, and
+    /// when what it had is nearly promised away. Under the lock.
     ///
     /// # Errors
     /// ENOMEM when it has not.
-    pub fn check_room(&self, bytes: u64) -> Result<(), Errno> {
-        if sys::free_bytes(&self.dir)? < bytes { Err(Errno::ENOMEM) } else { Ok(()) }
+    pub fn check_room(&self, pages: u64) -> Result<(), Errno> {
+        let header = &self.layout().header;
+        let now = clock::realtime_ns() / 1_000_000_000;
+        let left = header.room.load(SeqCst);
+        if header.room_at.load(SeqCst) == now && left / 8 > pages {
+            header.room.store(left - pages, SeqCst);
+            return Ok(());
+        }
+        let left = sys::free_bytes(&self.dir)? / sys::page_size();
+        header.room.store(left.saturating_sub(pages), SeqCst);
+        header.room_at.store(now, SeqCst);
+        if left < pages { Err(Errno::ENOMEM) } else { Ok(()) }
     }
 
     /// Gives room in the file to the table entries up to `end` bytes from the registry's start.

@@ -1,0 +1,147 @@
+//! `shmgate run --isolate`: a userspace namespace for one run, gone with its memory when nobody is left in it.
+//!
+//! Whoever is to remove it (the run, then a watcher if processes outlive the run's command) holds a lock on its directory. If
+//! both were killed, the next `run --isolate` or `namespace list` finds it without a lock and without processes. Lock order: the
+//! lock on the directory of all namespaces, shared by those who make one, before that on a namespace's.
+
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use shmgate_core::backend::userspace::check::{self, Limits};
+use shmgate_core::backend::userspace::registry::directory;
+
+use crate::failure::{FAILED, Failure, words};
+use crate::{members, system};
+
+/// What the names of isolated namespaces begin with.
+const PREFIX: &str = "isolated.";
+/// How often a watcher looks, at first and later.
+const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// The namespace of this run.
+#[derive(Debug)]
+pub struct Isolated {
+    dir: PathBuf,
+    /// Says to others that we are there.
+    lease: File,
+}
+
+impl Isolated {
+    /// Makes it, after removing what killed runs left.
+    pub fn start() -> Result<Isolated, Failure> {
+        let base = base()?;
+        let fault = |error: &io::Error| Failure::new(FAILED, format!("{}: {}", base.display(), words(error)));
+        match DirBuilder::new().mode(0o700).create(&base) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(fault(&error)),
+            _ => {}
+        }
+        let lock = File::open(&base).map_err(|error| fault(&error))?;
+        if lock.try_lock().is_ok() {
+            remove_unused(&base);
+        }
+        lock.lock_shared().map_err(|error| fault(&error))?;
+        let dir = new_directory(&base).map_err(|error| fault(&error))?;
+        let leased = File::open(&dir).and_then(|lease| lease.lock_shared().map(|()| lease));
+        let made = leased.map_err(|error| fault(&error)).and_then(|lease| {
+            check::create(&dir, &Limits::default()).map_err(|error| Failure::new(FAILED, error)).map(|()| lease)
+        });
+        match made {
+            Ok(lease) => Ok(Isolated { dir, lease }),
+            Err(failure) => {
+                let _ = check::remove(&dir);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Removes it if nobody is left in it; else a watcher will.
+    ///
+    /// # Returns
+    /// Its directory, if it is still there.
+    pub fn finish(self) -> Option<PathBuf> {
+        if is_in_use(&self.dir) {
+            // Without a watcher the next run removes it.
+            let _ = start_watcher(&self.dir, self.lease);
+            return Some(self.dir);
+        }
+        // The command's own files in there, if it made any, stay.
+        let _ = check::remove(&self.dir);
+        None
+    }
+}
+
+/// The watcher has no environment: that of a run within an isolated one would count it among the processes there.
+fn start_watcher(dir: &Path, lease: File) -> io::Result<()> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["namespace", "watch"]).arg(dir).env_clear().current_dir("/");
+    command.stdin(Stdio::from(lease)).stdout(Stdio::null()).stderr(Stdio::null());
+    // Before it is executed: when we end, our group may be killed at once.
+    system::detach(&mut command);
+    command.spawn().map(drop)
+}
+
+/// `shmgate namespace watch`: waits until nobody is left, and removes the namespace. The lease is its standard input.
+pub fn watch(dir: &Path) -> Result<u8, Failure> {
+    let mut pause = POLL.0;
+    while dir.exists() && is_in_use(dir) {
+        sleep(pause);
+        pause = (pause * 2).min(POLL.1);
+    }
+    check::remove(dir).map_err(|error| Failure::new(FAILED, error))?;
+    Ok(0)
+}
+
+/// Twice: a process that forked and ended while the first look went on had a child behind the look's back.
+fn is_in_use(dir: &Path) -> bool {
+    (0..2).any(|_| members::is_namespace_in_use(dir))
+}
+
+/// The directory of the user's namespaces.
+pub fn base() -> Result<PathBuf, Failure> {
+    let dir = directory("default").map_err(Failure::usage)?;
+    Ok(dir.parent().map_or_else(|| dir.clone(), Path::to_owned))
+}
+
+fn new_directory(base: &Path) -> io::Result<PathBuf> {
+    loop {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let dir = base.join(format!("{PREFIX}{}.{:04x}", std::process::id(), now.subsec_micros() & 0xffff));
+        match DirBuilder::new().mode(0o700).create(&dir) {
+            // Another process of this pid in another namespace: the time goes on.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => return other.map(|()| dir),
+        }
+    }
+}
+
+/// Removes the isolated namespaces that killed runs left, unless one is being made just now.
+pub fn sweep() {
+    if let Ok(base) = base()
+        && let Ok(lock) = File::open(&base)
+        && lock.try_lock().is_ok()
+    {
+        remove_unused(&base);
+    }
+}
+
+/// Called while no isolated namespace is being made here.
+fn remove_unused(base: &Path) {
+    let Ok(entries) = fs::read_dir(base) else { return };
+    for entry in entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes())) {
+        let dir = entry.path();
+        let Ok(lease) = File::open(&dir) else { continue };
+        if !matches!(lease.try_lock(), Err(TryLockError::WouldBlock)) && !is_in_use(&dir) {
+            let _ = check::remove(&dir);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! `shmgate namespace`: the namespaces of the userspace backend, listed, made, removed and checked.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use shmgate_core::backend::userspace::check::{self, Hold, Limits, Usage};
+use shmgate_core::backend::userspace::registry::directory;
+
+use crate::args::CreateOptions;
+use crate::failure::{FAILED, Failure, say, words, written};
+use crate::isolation;
+
+/// The directory that a name on the command line means.
+fn named(name: &OsStr) -> Result<PathBuf, Failure> {
+    let text = name.to_str().ok_or_else(|| Failure::usage(format!("namespace {}: not UTF-8", name.display())))?;
+    directory(text).map_err(Failure::usage)
+}
+
+fn none(dir: &Path) -> Failure {
+    let list = "see those that are there with: shmgate namespace list";
+    Failure::new(FAILED, format!("namespace {}: there is none; {list}", dir.display()))
+}
+
+/// A line of the list.
+struct Row {
+    name: String,
+    dir: PathBuf,
+    /// `None` if it can't be read.
+    usage: Option<Usage>,
+}
+
+/// `shmgate namespace list`.
+pub fn list(json: bool) -> Result<u8, Failure> {
+    isolation::sweep();
+    let base = isolation::base()?;
+    let mut rows = Vec::new();
+    let mut status = 0;
+    match fs::read_dir(&base) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(Failure::new(FAILED, format!("{}: {}", base.display(), words(&error)))),
+        Ok(entries) => {
+            for entry in entries.flatten() {
+                let name = entry.file_name();
+                // Whatever has no name of a namespace is none.
+                let Some(name) = name.to_str().filter(|name| directory(name).is_ok()) else { continue };
+                let dir = entry.path();
+                if !check::exists(&dir) {
+                    continue;
+                }
+                let usage = check::usage(&dir).map_err(|error| {
+                    say(error);
+                    status = FAILED;
+                });
+                rows.push(Row { name: name.to_owned(), dir, usage: usage.ok() });
+            }
+        }
+    }
+    rows.sort_by(|one, other| one.name.cmp(&other.name));
+    let text = if json { as_json(&rows) } else { as_table(&rows) };
+    written(io::stdout().write_all(text.as_bytes()))?;
+    Ok(status)
+}
+
+/// Columns as lsipc has them: names to the left, numbers to the right.
+fn as_table(rows: &[Row]) -> String {
+    let mut lines = vec![["NAME", "SEGMENTS", "BYTES", "PROCESSES"].map(str::to_owned)];
+    lines.extend(rows.iter().map(|row| {
+        let number = |of: fn(&Usage) -> u64| row.usage.as_ref().map_or("?".to_owned(), |usage| of(usage).to_string());
+        [row.name.clone(), number(|usage| usage.segments), number(|usage| usage.bytes), number(|usage| usage.processes)]
+    }));
+    let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
+    let widths = [0, 1, 2, 3].map(width);
+    let mut text = String::new();
+    for [name, segments, bytes, processes] in &lines {
+        let [name_width, segments_width, bytes_width, processes_width] = widths;
+        // A String takes everything.
+        let _ = writeln!(
+            text,
+            "{name:name_width$} {segments:>segments_width$} {bytes:>bytes_width$} {processes:>processes_width$}"
+        );
+    }
+    text
+}
+
+/// A name has no character that JSON would have escaped, and neither has the directory.
+fn as_json(rows: &[Row]) -> String {
+    let objects: Vec<String> = rows
+        .iter()
+        .map(|Row { name, dir, usage }| {
+            let number = |of: fn(&Usage) -> u64| usage.as_ref().map_or("null".to_owned(), |usage| of(usage).to_string());
+            let (segments, bytes) = (number(|usage| usage.segments), number(|usage| usage.bytes));
+            let processes = number(|usage| usage.processes);
+            format!(
+                "\n  {{\"name\":\"{name}\",\"directory\":\"{}\",\"segments\":{segments},\"bytes\":{bytes},\"processes\":{processes}}}",
+                dir.display()
+            )
+        })
+        .collect();
+    let end = if objects.is_empty() { "" } else { "\n" };
+    format!("{{\"schema\":1,\"namespaces\":[{}{end}]}}\n", objects.join(","))
+}
+
+/// `shmgate namespace create`.
+pub fn create(options: &CreateOptions) -> Result<u8, Failure> {
+    let CreateOptions { shmmax, shmmni, shmall, .. } = *options;
+    let limits = Limits { shmmax, shmmni, shmall };
+    check::create(&named(&options.name)?, &limits).map_err(|error| Failure::new(FAILED, error))?;
+    Ok(0)
+}
+
+/// `shmgate namespace remove`.
+pub fn remove(name: &OsStr, force: bool) -> Result<u8, Failure> {
+    let dir = named(name)?;
+    if !check::exists(&dir) {
+        return Err(none(&dir));
+    }
+    if !force {
+        let holds = check::holds(&dir)
+            .map_err(|error| Failure::new(FAILED, format!("{error}; or add --force to remove it as it is")))?;
+        if let Some(who) = holders(&holds) {
+            let hint = "end them, or add --force";
+            return Err(Failure::new(FAILED, format!("namespace {}: {who}; {hint}", dir.display())));
+        }
+    }
+    check::remove(&dir).map_err(|error| Failure::new(FAILED, error))?;
+    Ok(0)
+}
+
+/// Who holds what, in short.
+fn holders(holds: &[Hold]) -> Option<String> {
+    const NAMED: usize = 5;
+    let sorted = |mut all: Vec<i64>| {
+        all.sort_unstable();
+        all.dedup();
+        all
+    };
+    let pids = sorted(holds.iter().map(|hold| hold.pid.into()).collect());
+    let segments = sorted(holds.iter().map(|hold| hold.shmid.into()).collect()).len();
+    if pids.is_empty() {
+        return None;
+    }
+    let named: Vec<String> = pids.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = if pids.len() > NAMED { ", …" } else { "" };
+    let (process, hold) = if pids.len() == 1 { ("process", "holds") } else { ("processes", "hold") };
+    let segments = if segments == 1 { "1 segment".to_owned() } else { format!("{segments} segments") };
+    Some(format!("live {process} {}{more} {hold} {segments}", named.join(", ")))
+}
+
+/// `shmgate namespace check`.
+pub fn check(name: &OsStr, repair: bool) -> Result<u8, Failure> {
+    let dir = named(name)?;
+    if !check::exists(&dir) {
+        return Err(none(&dir));
+    }
+    let failed = |error: String| Failure::new(FAILED, error);
+    let mut faults = check::check(&dir).map_err(failed)?;
+    let mut text = String::new();
+    let mut line = |what: &str| {
+        // A String takes everything.
+        let _ = writeln!(text, "{}: {what}", name.display());
+    };
+    if repair && faults.iter().any(|fault| fault.can_be_mended) {
+        check::repair(&dir).map_err(failed)?;
+        let left = check::check(&dir).map_err(failed)?;
+        faults.iter().filter(|fault| !left.contains(fault)).for_each(|fault| line(&format!("mended: {}", fault.text)));
+        faults = left;
+    }
+    faults.iter().for_each(|fault| line(&fault.text));
+    if faults.is_empty() {
+        line("ok");
+    }
+    written(io::stdout().write_all(text.as_bytes()))?;
+    if faults.is_empty() {
+        return Ok(0);
+    }
+    let count = if faults.len() == 1 { "1 fault".to_owned() } else { format!("{} faults", faults.len()) };
+    let what_to_do = if !repair && faults.iter().any(|fault| fault.can_be_mended) {
+        format!("mend what can be mended with: shmgate namespace check --repair {}", name.display())
+    } else {
+        format!("when nobody needs it, remove it with: shmgate namespace remove --force {}", name.display())
+    };
+    Err(Failure::new(FAILED, format!("namespace {}: {count}; {what_to_do}", dir.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_aligned() {
+        let row = |name: &str, usage| Row { name: name.into(), dir: "/d".into(), usage };
+        let usage = Usage { segments: 2, bytes: 1 << 40, processes: 10 };
+        let text = as_table(&[row("a-long-name", Some(usage)), row("b", None)]);
+        assert_eq!(
+            text,
+            "NAME        SEGMENTS         BYTES PROCESSES\n\
+             a-long-name        2 1099511627776        10\n\
+             b                  ?             ?         ?\n"
+        );
+    }
+
+    #[test]
+    fn holders_are_named_once() {
+        let hold = |pid, shmid| Hold { pid, shmid };
+        assert_eq!(holders(&[]), None);
+        assert_eq!(holders(&[hold(7, 1), hold(7, 2)]).as_deref(), Some("live process 7 holds 2 segments"));
+        assert_eq!(holders(&[hold(7, 1), hold(9, 1)]).as_deref(), Some("live processes 7, 9 hold 1 segment"));
+    }
+}

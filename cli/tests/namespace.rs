@@ -1,0 +1,341 @@
+//! `shmgate namespace`, and `shmgate run --isolate`.
+
+mod common;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::mem::offset_of;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use common::{place, refused, shmgate, until_ended};
+use shmgate_core::backend::userspace::layout::{Header, Layout};
+use shmgate_core::backend::userspace::registry::directory;
+use shmgate_testkit::compile::program;
+use shmgate_testkit::run::TIMEOUT;
+use shmgate_testkit::{Agent, Namespace, Run, Status, run_trials, trials};
+
+fn main() -> ExitCode {
+    run_trials(trials![
+        a_namespace_is_made_with_limits_listed_and_removed,
+        names_that_are_none_are_refused,
+        a_namespace_in_use_is_not_removed,
+        only_its_own_files_are_removed,
+        a_healthy_namespace_is_ok_while_it_is_used,
+        what_is_wrong_is_said_and_mended,
+        what_a_killed_process_left_is_mended,
+        a_registry_that_is_none_is_said,
+        an_isolated_run_leaves_nothing,
+        what_a_killed_isolated_run_left_goes_with_its_last_process,
+        a_daemon_keeps_its_isolated_namespace,
+    ])
+}
+
+/// A namespace of a test's own among the user's, gone with the test.
+struct Named {
+    name: String,
+    dir: PathBuf,
+}
+
+impl Named {
+    fn new(name: &str) -> Named {
+        let name = format!("test-{name}-{}", std::process::id());
+        Named { dir: directory(&name).unwrap(), name }
+    }
+
+    fn agent(&self) -> Agent {
+        Agent::start(self.run(program("agent")))
+    }
+
+    fn run(&self, program: impl AsRef<OsStr>) -> Run {
+        shmgate(["run", "-q", "--backend", "userspace", "--namespace", &self.name, "--"]).arg(program)
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// A place for a namespace that is not among the user's.
+fn away() -> (tempfile::TempDir, PathBuf) {
+    let temp = place();
+    let parent = temp.path().join("parent");
+    fs::create_dir(&parent).unwrap();
+    (temp, parent.join("n"))
+}
+
+fn namespace(arguments: &[&str]) -> Run {
+    shmgate(["namespace"]).args(arguments)
+}
+
+/// What the list says of a namespace: segments, bytes, processes.
+fn listed(name: &str) -> Option<[u64; 3]> {
+    // Other namespaces, broken by other tests, are no matter.
+    let said = namespace(&["list", "--json"]).output().stdout;
+    let list: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(list["schema"], 1);
+    let row = list["namespaces"].as_array().unwrap().iter().find(|row| row["name"] == name)?;
+    Some(["segments", "bytes", "processes"].map(|field| row[field].as_u64().unwrap()))
+}
+
+fn a_namespace_is_made_with_limits_listed_and_removed() {
+    let own = Named::new("limits");
+    let create = || namespace(&["create", "--shmmax", "64K", "--shmmni", "2", "--shmall", "17", &own.name]).output();
+    create().silent();
+    refused(&create(), 1, &["is there already", &own.name, "shmgate namespace remove"]);
+    assert_eq!(listed(&own.name), Some([0, 0, 0]));
+    let mut agent = own.agent();
+    assert_eq!(agent.ask("get 0 65537 0600"), "EINVAL");
+    agent.number("get 0 65536 0600");
+    assert_eq!(agent.ask("get 0 8192 0600"), "ENOSPC");
+    agent.number("get 0 1000 0600");
+    assert_eq!(agent.ask("get 0 1 0600"), "ENOSPC");
+    assert_eq!(listed(&own.name), Some([2, 66536, 1]));
+    let table = namespace(&["list"]).output().stdout;
+    let line = |start: &str| table.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
+    let columns: Vec<String> = line(&own.name).split_whitespace().map(str::to_owned).collect();
+    assert_eq!(columns[1..], ["2", "66536", "1"], "{table}");
+    assert_eq!(line("NAME").len(), line(&own.name).len(), "{table}");
+    drop(agent);
+    namespace(&["remove", &own.name]).output().silent();
+    assert!(!own.dir.exists());
+    refused(&namespace(&["remove", &own.name]).output(), 1, &["there is none", "shmgate namespace list"]);
+    refused(&namespace(&["check", &own.name]).output(), 1, &["there is none"]);
+}
+
+fn names_that_are_none_are_refused() {
+    let temp = place();
+    for name in ["", ".x", "a/b", "a b"] {
+        for command in ["create", "remove", "check"] {
+            refused(&namespace(&[command, name]).output(), 2, &["is no namespace", "absolute directory"]);
+        }
+    }
+    refused(&namespace(&["create", "--shmmni", "32769", "x"]).output(), 2, &["at most 32768"]);
+    refused(&namespace(&["create", "--shmmax", "1Q", "x"]).output(), 2, &["1Q", "not a size"]);
+    let within = temp.path().join("no/such");
+    refused(&namespace(&["create", within.to_str().unwrap()]).output(), 1, &["No such file"]);
+    // A directory without a registry is left alone, whatever is in it.
+    fs::write(temp.path().join("lives"), "").unwrap();
+    refused(&namespace(&["remove", "--force", temp.path().to_str().unwrap()]).output(), 1, &["there is none"]);
+    assert!(temp.path().join("lives").exists());
+}
+
+fn a_namespace_in_use_is_not_removed() {
+    let own = Named::new("used");
+    let mut agent = own.agent();
+    let shmid = agent.number("get 0 4096 0600");
+    let pid = agent.number("pid");
+    agent.number(&format!("at {shmid} 0"));
+    refused(&namespace(&["remove", &own.name]).output(), 1, &[&format!("live process {pid} holds 1 segment"), "--force"]);
+    assert_eq!(listed(&own.name), Some([1, 4096, 1]));
+    namespace(&["remove", "--force", &own.name]).output().silent();
+    assert!(!own.dir.exists());
+}
+
+fn only_its_own_files_are_removed() {
+    let (_temp, dir) = away();
+    let name = dir.to_str().unwrap();
+    namespace(&["create", name]).output().silent();
+    fs::write(dir.join("segment.07"), "mine").unwrap();
+    fs::write(dir.join("segment.8"), "its").unwrap();
+    refused(&namespace(&["remove", name]).output(), 1, &["segment.07 is not its own", "stays"]);
+    let left: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["segment.07"]);
+}
+
+fn a_healthy_namespace_is_ok_while_it_is_used() {
+    let own = Named::new("healthy");
+    let mut agent = own.agent();
+    for key in 0..40 {
+        let shmid = agent.number(&format!("get {key} 4096 0{:o}", 0o1600));
+        agent.number(&format!("at {shmid} 0"));
+        if key % 3 == 0 {
+            assert_eq!(agent.number(&format!("rm {shmid}")), 0);
+        }
+    }
+    for arguments in [&["check"][..], &["check", "--repair"]] {
+        let said = namespace(arguments).args([&own.name]).output().silent().stdout;
+        assert_eq!(said, format!("{}: ok\n", own.name));
+    }
+}
+
+/// Writes into a registry.
+fn damage(dir: &Path, at: usize, bytes: &[u8]) {
+    let registry = fs::File::options().write(true).open(dir.join("registry")).unwrap();
+    registry.write_all_at(bytes, at as u64).unwrap();
+}
+
+fn what_is_wrong_is_said_and_mended() {
+    let own = Named::new("wrong");
+    let mut agent = own.agent();
+    let shmid = agent.number(&format!("get 77 5000 0{:o}", 0o1600));
+    agent.number(&format!("at {shmid} 0"));
+    damage(&own.dir, offset_of!(Layout, header) + offset_of!(Header, in_use), &77_u64.to_le_bytes());
+    damage(&own.dir, offset_of!(Layout, header) + offset_of!(Header, last), &u64::MAX.to_le_bytes());
+    damage(&own.dir, offset_of!(Layout, used), &[0; 8]);
+    damage(&own.dir, offset_of!(Layout, buckets), &[0; 4 << 16]);
+    damage(&own.dir, offset_of!(Layout, buckets) + 4, &9_u32.to_le_bytes());
+    fs::write(own.dir.join("segment.2000000"), "").unwrap();
+    fs::write(own.dir.join(".registry.1.2"), "").unwrap();
+    let faults = [
+        "totals: 77 segments, but there are 1".to_owned(),
+        "header: last slot 18446744073709551615".to_owned(),
+        "not marked as used".to_owned(),
+        "chain 1: leads to slot 8".to_owned(),
+        format!("segment {shmid}: not in the chain of its key"),
+        "segment.2000000: a file of nothing".to_owned(),
+        ".registry.1.2: a file of nothing".to_owned(),
+    ];
+    let said = namespace(&["check", &own.name]).output();
+    refused(&said, 1, &["7 faults", &format!("shmgate namespace check --repair {}", own.name)]);
+    let mended = namespace(&["check", "--repair", &own.name]).output().silent();
+    for fault in &faults {
+        assert!(said.stdout.lines().any(|line| line.contains(fault)), "{fault} in {said}");
+        assert!(mended.stdout.lines().any(|line| line.contains("mended: ") && line.contains(fault)), "{fault} in {mended}");
+    }
+    assert_eq!((said.stdout.lines().count(), mended.stdout.lines().count()), (7, 8), "{said}{mended}");
+    namespace(&["check", &own.name]).output().silent();
+    assert_eq!(agent.number("get 77 5000 0"), shmid);
+    assert!(own.dir.join(format!("segment.{shmid}")).exists());
+}
+
+fn what_a_killed_process_left_is_mended() {
+    let own = Named::new("killed");
+    let mut agent = own.agent();
+    let shmid = agent.number("get 0 4096 0600");
+    agent.number(&format!("at {shmid} 0"));
+    agent.number(&format!("rm {shmid}"));
+    let file = own.dir.join(format!("segment.{shmid}"));
+    namespace(&["check", "--repair", &own.name]).output().silent();
+    assert!(file.exists());
+    drop(agent);
+    let fault = format!("segment {shmid}: removed, and nobody holds it");
+    let said = namespace(&["check", &own.name]).output();
+    refused(&said, 1, &["1 fault;"]);
+    assert_eq!(said.stdout, format!("{}: {fault}\n", own.name));
+    let said = namespace(&["check", "--repair", &own.name]).output().silent();
+    assert_eq!(said.stdout, format!("{0}: mended: {fault}\n{0}: ok\n", own.name));
+    assert!(!file.exists());
+    assert_eq!(listed(&own.name), Some([0, 0, 0]));
+}
+
+fn a_registry_that_is_none_is_said() {
+    let (_temp, dir) = away();
+    let name = dir.to_str().unwrap();
+    let check = |part: &str| {
+        let said = namespace(&["check", "--repair", name]).output();
+        refused(&said, 1, &["1 fault;", "shmgate namespace remove --force"]);
+        assert!(said.stdout.contains(part), "{said}");
+    };
+    namespace(&["create", name]).output().silent();
+    damage(&dir, offset_of!(Header, version), &99_u64.to_le_bytes());
+    check("version 99");
+    damage(&dir, offset_of!(Header, magic), b"SHMGATED");
+    check("magic");
+    fs::write(dir.join("registry"), "short").unwrap();
+    check("5 bytes");
+    refused(&namespace(&["remove", name]).output(), 1, &["damaged", "--force"]);
+    namespace(&["remove", "--force", name]).output().silent();
+    assert!(!dir.exists());
+}
+
+fn isolated<A: AsRef<OsStr>>(command: impl IntoIterator<Item = A>) -> Run {
+    shmgate(["run", "--isolate", "--"]).args(command)
+}
+
+fn an_isolated_run_leaves_nothing() {
+    let mut seen = Vec::new();
+    for status in [0, 3] {
+        let script = format!("echo $SHMGATE_BACKEND; echo $SHMGATE_NAMESPACE; ipcmk -M 4096; exit {status}");
+        let said = isolated(["sh", "-c", &script]).output();
+        assert_eq!((said.status, said.stderr.as_str()), (Status::Exited(status), ""));
+        let lines: Vec<&str> = said.stdout.lines().collect();
+        let dir = Path::new(lines[1]);
+        assert_eq!((lines[0], dir.parent()), ("userspace", directory("x").unwrap().parent()), "{said}");
+        assert!(lines.last().unwrap().starts_with("Shared memory id: ") && !dir.exists(), "{said}");
+        seen.push(dir.to_owned());
+    }
+    assert_ne!(seen[0], seen[1]);
+    let said = isolated(["/bin/sh", "-c", "echo $SHMGATE_NAMESPACE; kill -KILL $$"]).output();
+    assert_eq!((said.status, said.stderr.as_str()), (Status::Exited(137), ""));
+    assert!(!Path::new(said.stdout.trim()).exists());
+}
+
+/// The directory of an isolated agent's namespace, by the agent's environment.
+fn namespace_of(pid: i32) -> PathBuf {
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap();
+    let value = environment.split(|&byte| byte == 0).find_map(|entry| entry.strip_prefix(b"SHMGATE_NAMESPACE="));
+    PathBuf::from(str::from_utf8(value.unwrap()).unwrap())
+}
+
+fn what_a_killed_isolated_run_left_goes_with_its_last_process() {
+    // One for all: a user's own namespaces can't look into each other's processes.
+    let host = Namespace::fresh();
+    let list = || namespace(&["list"]).namespace(&host).output().stdout;
+    let mut agent = Agent::start(isolated([program("agent")]).namespace(&host));
+    let pid = agent.number("pid") as i32;
+    let dir = namespace_of(pid);
+    let name = dir.file_name().unwrap().to_str().unwrap().to_owned();
+    assert!(name.starts_with(&format!("isolated.{}.", agent.pid())), "{name}");
+    assert_eq!(std::process::Command::new("kill").args(["-KILL", &agent.pid().to_string()]).status().unwrap().code(), Some(0));
+    until_ended(agent.pid(), Instant::now() + TIMEOUT);
+    // It has not called yet: that it will is known by its environment.
+    assert!(list().contains(&name));
+    let shmid = agent.number("get 0 4096 0600");
+    agent.number(&format!("at {shmid} 0"));
+    isolated(["true"]).namespace(&host).output().silent();
+    assert!(list().contains(&name));
+    drop(agent);
+    let deadline = Instant::now() + TIMEOUT;
+    until_ended(pid, deadline);
+    // While an isolated namespace is being made, by another test, a list sweeps nothing.
+    while list().contains(&name) {
+        assert!(Instant::now() < deadline, "{name} stays");
+    }
+    assert!(!dir.exists());
+}
+
+/// The command ends and leaves a process that goes on: so does its namespace, and a watcher removes it.
+fn a_daemon_keeps_its_isolated_namespace() {
+    let (temp, host) = (place(), Namespace::fresh());
+    let fifo = temp.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs").success());
+    // Open for both, so that neither side waits for the other to come.
+    let mut end = fs::File::options().read(true).write(true).open(&fifo).unwrap();
+    let daemon = "sh -c 'echo $$ $SHMGATE_NAMESPACE; exec >/dev/null 2>&1; read end; ipcmk -M 4096; read end'";
+    let script = format!("said=$(setsid {daemon} <{} & ); echo $said", fifo.display());
+    let said = isolated(["sh", "-c", &script]).namespace(&host).output().success();
+    let (pid, dir) = said.stdout.trim().split_once(' ').unwrap();
+    let daemon = Ended(pid.parse().unwrap());
+    let line = "shmgate: processes of the isolated namespace still run; it goes with the last of them: ";
+    assert!(said.stderr.lines().any(|said| said == format!("{line}{dir}")), "{said}");
+    // Neither the next run nor a list takes it away.
+    isolated(["true"]).namespace(&host).output().silent();
+    std::io::Write::write_all(&mut end, b"go\n").unwrap();
+    let deadline = Instant::now() + TIMEOUT;
+    let until = |what: &dyn Fn() -> bool| {
+        while !what() {
+            assert!(Instant::now() < deadline, "{dir} stays as it is");
+            std::thread::yield_now();
+        }
+    };
+    let name = Path::new(dir).file_name().unwrap().to_str().unwrap();
+    until(&|| listed(name).is_some_and(|[segments, ..]| segments == 1));
+    std::io::Write::write_all(&mut end, b"end\n").unwrap();
+    until_ended(daemon.0, deadline);
+    until(&|| !Path::new(dir).exists());
+}
+
+/// A process that is ended with the test.
+struct Ended(i32);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // SAFETY: a plain system call; the process is the test's own, and if it has ended its pid is not in use again so soon.
+        unsafe { libc::kill(self.0, libc::SIGKILL) };
+    }
+}

@@ -1,0 +1,85 @@
+//! Hidden mappings of segments that the process attaches again and again: a further mapping is made from one of them by mremap,
+//! which costs half of opening the file anew, and needs no descriptor that the host could close.
+//!
+//! An anchor is a page of address space, and keeps its file's memory after the segment is destroyed: so whoever destroys a segment that
+//! has anchors gives its pages back first. fork copies anchors and table alike.
+//!
+//! No lock. Whoever replaces an anchor clears its id before it unmaps it; whoever has used one looks at the id again.
+
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
+
+use super::memory;
+use crate::errno::Errno;
+use crate::map::{Mapping, View};
+use crate::sys::{self, File};
+
+/// Segments that have an anchor at a time.
+const ANCHORS: usize = 16;
+
+#[derive(Debug)]
+#[repr(C)]
+struct Anchor {
+    /// The segment's id, 0 for none.
+    id: AtomicU64,
+    address: AtomicU64,
+    /// The segment that was attached here last: a second time makes it worth an anchor.
+    seen: AtomicU64,
+    busy: AtomicU64,
+}
+
+/// The process's anchors.
+#[derive(Debug)]
+pub struct Anchors(View<[Anchor; ANCHORS]>);
+
+impl Anchors {
+    /// None yet.
+    ///
+    /// # Errors
+    /// mmap's.
+    pub fn new() -> Result<Anchors, Errno> {
+        // SAFETY: atomics alone.
+        Ok(Anchors(unsafe { View::new(Mapping::private_memory(sys::page_size() as usize)?) }))
+    }
+
+    fn of(&self, id: i32) -> &Anchor {
+        &self.0[(id as u32 as usize).wrapping_mul(0x9e37_79b9) >> 16 & (ANCHORS - 1)]
+    }
+
+    /// A new mapping of `len` bytes of a segment that has an anchor.
+    pub fn attach(&self, id: i32, len: u64) -> Option<u64> {
+        let anchor = self.of(id);
+        if anchor.id.load(SeqCst) != id as u64 {
+            return None;
+        }
+        let from = anchor.address.load(SeqCst);
+        let address = memory::duplicate(from, len).ok()?;
+        if anchor.id.load(SeqCst) == id as u64 && anchor.address.load(SeqCst) == from {
+            return Some(address);
+        }
+        // It was replaced meanwhile: this may be another's.
+        memory::unmap(address, len);
+        None
+    }
+
+    /// A segment is being attached by its file: the second time it gets an anchor. True if it has one now.
+    pub fn offer(&self, id: i32, file: &File) -> bool {
+        let anchor = self.of(id);
+        if anchor.seen.swap(id as u64, Relaxed) != id as u64 || anchor.busy.swap(1, SeqCst) != 0 {
+            return false;
+        }
+        let had = anchor.id.swap(0, SeqCst) != 0;
+        if had {
+            memory::unmap(anchor.address.load(SeqCst), sys::page_size());
+        }
+        let made = memory::map_anchor(file);
+        if let Ok(address) = made {
+            anchor.address.store(address, SeqCst);
+            anchor.id.store(id as u64, SeqCst);
+        }
+        anchor.busy.store(0, SeqCst);
+        made.is_ok()
+    }
+}
