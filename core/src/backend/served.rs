@@ -112,6 +112,7 @@ impl Served {
 
     /// After the kernel has answered a call with `errno`: the userspace backend, if that means that the kernel has none to offer.
     #[cold]
+    #[inline(never)]
     fn instead(&self, errno: Errno, flags: i32) -> Option<&Userspace> {
         let has_none = errno == Errno::ENOSYS || (errno == Errno::EPERM && flags & libc::SHM_HUGETLB == 0);
         let dir = self.fallback.as_ref().filter(|_| has_none)?;

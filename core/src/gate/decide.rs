@@ -116,6 +116,7 @@ impl Gate {
         }
     }
 
+    #[inline(never)]
     unsafe fn decide(&self, call: &Call<'_>) -> Outcome {
         match *call {
             Call::Shmget { key, size, flags } => self.shmget(key, size, flags),
@@ -151,6 +152,7 @@ impl Gate {
 
     /// shmget. Where creation matters to the policy, it is told from a look-up first: the system's own call says only afterwards
     /// that there is an id, not whether it is new.
+    #[inline(never)]
     fn shmget(&self, key: i32, size: u64, flags: i32) -> Outcome {
         let call = Call::Shmget { key, size, flags };
         if !self.tells_creation(key, flags) {
@@ -177,6 +179,7 @@ impl Gate {
     }
 
     /// Creates a segment, if size, mode and quotas are within limits.
+    #[inline(never)]
     fn create(&self, key: i32, size: u64, flags: i32, verdict: &mut Verdict) -> Result<u64, Errno> {
         // A limit is refused as the kernel refuses its own: after it has seen that the key is free.
         let refuse = |verdict: &mut Verdict, denial: Denial| {
@@ -210,6 +213,7 @@ impl Gate {
     }
 
     /// IPC_SET, from a copy of the host's buffer: what was checked is what is set.
+    #[inline(never)]
     unsafe fn ipc_set(&self, shmid: i32, buf: u64) -> Outcome {
         let cmd = libc::IPC_SET;
         let Some(mut segment) = sys::read_host::<libc::shmid_ds>(buf) else {

@@ -14,6 +14,7 @@ use crate::text::{Event, Line};
 
 impl Gate {
     /// Records a call that began at `start`, and what came of it; returns what the caller gets.
+    #[inline(never)]
     pub(super) fn record(&self, start: u64, call: &Call<'_>, outcome: Outcome) -> Result<u64, Errno> {
         if let Verdict::Denied(denial) | Verdict::WouldDeny(denial) = outcome.verdict {
             LAST_DENIAL.set(Some(denial));

@@ -40,6 +40,7 @@ struct Usage {
 impl Userspace {
     /// # Safety
     /// `buf` is the host's own, as it would give it to shmctl.
+    #[inline(never)]
     pub(super) unsafe fn control(&self, shmid: i32, cmd: i32, buf: u64) -> Result<u64, Errno> {
         if cmd < 0 || shmid < 0 {
             return Err(Errno::EINVAL);
@@ -109,6 +110,7 @@ impl Userspace {
     }
 
     /// Fills `buf` with what is known about a segment; returns its id.
+    #[inline(never)]
     fn stat(&self, found: &Found<'_>, asks: bool, buf: u64) -> Result<u64, Errno> {
         let &Found { segment, mut word, .. } = found;
         let uid = sys::writable_by(buf, size_of::<libc::shmid_ds>());
@@ -154,6 +156,7 @@ impl Userspace {
         Ok(found.id() as u64)
     }
 
+    #[inline(never)]
     fn set(&self, shmid: i32, set: &libc::shmid_ds) -> Result<u64, Errno> {
         let found = self.found(shmid).ok_or(Errno::EINVAL)?;
         if !permission::may_change(found.segment, found.word) {
@@ -184,6 +187,7 @@ impl Userspace {
         }
     }
 
+    #[inline(never)]
     fn remove(&self, shmid: i32) -> Result<u64, Errno> {
         let found = self.found(shmid).ok_or(Errno::EINVAL)?;
         let segment = found.segment;

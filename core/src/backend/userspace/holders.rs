@@ -127,6 +127,7 @@ impl Registry {
         count
     }
 
+    #[inline(never)]
     fn add_block(&self, found: &Found<'_>) -> Result<(), Errno> {
         let header = &self.layout().header;
         let mine = u64::from(found.id() as u32) << 32;
@@ -184,6 +185,7 @@ impl Registry {
     }
 
     /// Destroys a removed segment if nobody holds it; true if this call did.
+    #[inline(never)]
     pub fn destroy_if_free(&self, found: &Found<'_>, asker: &mut Asker<'_>) -> bool {
         let segment = found.segment;
         let mut word = segment.load();

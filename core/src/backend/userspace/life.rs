@@ -181,6 +181,7 @@ impl Registry {
     ///
     /// # Errors
     /// ENOSPC when all slots are taken; open's, mmap's and fallocate's.
+    #[inline(never)]
     pub fn claim_life(&self, pid: u32, inherited: bool) -> Result<Claimed, Errno> {
         let file = self.lives(libc::O_CREAT)?;
         let header = &self.layout().header;

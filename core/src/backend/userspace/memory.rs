@@ -69,6 +69,7 @@ impl Registry {
     }
 
     /// A segment's file is made when somebody attaches it. Whoever finds it without its size gives it that: all give it the same.
+    #[inline(never)]
     fn make_file(&self, found: &Found<'_>, path: &core::ffi::CStr, len: u64) -> Result<Option<File>, Errno> {
         let segment = found.segment;
         let mode = segment.owner(found.word).mode.load(SeqCst) as u32 & 0o777;

@@ -4,6 +4,8 @@
 //! tells who is alive, [`memory`] maps segments, [`anchors`] make that cheap, [`attachments`] remembers where, [`permission`] is the kernel's rules; here are the
 //! calls. Each checks in the order in which Linux does.
 //!
+//! What needs much of the host's stack is `#[inline(never)]`, as in the gate.
+//!
 //! Lock order: there is one lock ([`books::Writer`]), and nothing is called under it that takes another.
 
 mod anchors;
@@ -141,6 +143,7 @@ impl Userspace {
         Some(Ok(id(index, word.sequence) as u64))
     }
 
+    #[inline(never)]
     fn create(&self, key: i32, size: u64, flags: i32) -> Result<u64, Errno> {
         let registry = &self.registry;
         let header = &registry.layout().header;
@@ -207,6 +210,7 @@ impl Userspace {
     }
 
     /// Destroys removed segments whose holders are dead.
+    #[inline(never)]
     fn bury(&self) {
         let mut asker = self.asker();
         for (index, segment) in self.registry.segments().iter().enumerate() {
@@ -217,6 +221,7 @@ impl Userspace {
         }
     }
 
+    #[inline(never)]
     fn attach(&self, shmid: i32, addr: u64, flags: i32) -> Result<u64, Errno> {
         if shmid < 0 {
             return Err(Errno::EINVAL);
@@ -275,6 +280,7 @@ impl Userspace {
         }
     }
 
+    #[inline(never)]
     fn detach(&self, addr: u64) -> Result<u64, Errno> {
         if !addr.is_multiple_of(self.page_size) {
             return Err(Errno::EINVAL);
@@ -351,6 +357,7 @@ impl Backend for Userspace {
         1
     }
 
+    #[inline(never)]
     fn shmget(&self, key: i32, size: u64, flags: i32) -> Result<u64, Errno> {
         if key != libc::IPC_PRIVATE {
             while let Some(index) = self.registry.find(key) {

@@ -68,8 +68,13 @@ pub fn directory(namespace: &str) -> Result<PathBuf, String> {
             namespace.escape_debug()
         ));
     }
+    Ok(base().join(namespace))
+}
+
+/// Where the calling user's named namespaces are.
+fn base() -> PathBuf {
     let base = if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "/tmp" };
-    Ok(PathBuf::from(format!("{base}/shmgate-{}/{namespace}", sys::geteuid())))
+    PathBuf::from(format!("{base}/shmgate-{}", sys::geteuid()))
 }
 
 fn private(dir: &Path) -> Result<(), String> {
@@ -108,10 +113,8 @@ impl Registry {
     /// # Errors
     /// A message for people: it can't be made, is not the caller's, or is damaged.
     pub fn open_or_create(dir: &Path) -> Result<Registry, String> {
-        if let Some(base) =
-            dir.parent().filter(|base| base.file_name().is_some_and(|name| name.as_bytes().starts_with(b"shmgate-")))
-        {
-            make_directory(base)?;
+        if dir.parent() == Some(&base()) {
+            make_directory(&base())?;
         }
         make_directory(dir)?;
         let fault = |what: &str| format!("namespace {}: {what}", dir.display());
@@ -177,6 +180,7 @@ impl Registry {
     }
 
     /// How many bytes of a segment are in memory.
+    #[inline(never)]
     pub fn resident(&self, id: i32) -> u64 {
         let path = self.segment_path(id).ok();
         let stat = path.as_ref().and_then(PathBuffer::as_c_str).and_then(|path| sys::stat(path, false).ok());
@@ -187,6 +191,7 @@ impl Registry {
     ///
     /// # Errors
     /// chown's and chmod's.
+    #[inline(never)]
     pub fn change_file(&self, id: i32, uid: u32, gid: u32, mode: u32) -> Result<(), Errno> {
         let path = self.segment_path(id)?;
         let path = path.as_c_str().ok_or(Errno::ENAMETOOLONG)?;
@@ -199,6 +204,7 @@ impl Registry {
     ///
     /// # Errors
     /// ENOMEM when it has not.
+    #[inline(never)]
     pub fn check_room(&self, pages: u64) -> Result<(), Errno> {
         let header = &self.layout().header;
         let now = clock::realtime_ns() / 1_000_000_000;
@@ -217,6 +223,7 @@ impl Registry {
     ///
     /// # Errors
     /// fallocate's: ENOSPC, …
+    #[inline(never)]
     pub fn make_room(&self, start: usize, end: usize) -> Result<(), Errno> {
         let path = self.path(format_args!("registry"))?;
         let path = path.as_c_str().ok_or(Errno(libc::ENAMETOOLONG))?;
