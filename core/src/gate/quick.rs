@@ -97,22 +97,12 @@ impl Gate {
         if !self.direct.load(Relaxed) {
             return None;
         }
-        let userspace = self.backend.userspace()?;
         if !self.identity.count_quickly() {
-            self.identity.me().count_call();
+            self.count_passed();
         }
         let mut errno = HostErrno::save();
-        let result = match *call {
-            Call::Shmget { key, size, flags } => userspace.shmget(key, size, flags),
-            // SAFETY: by the caller's promise.
-            Call::Shmat { shmid, addr, flags } => unsafe { userspace.shmat(shmid, addr, flags) },
-            // SAFETY: by the caller's promise.
-            Call::Shmdt { addr } => unsafe { userspace.shmdt(addr) },
-            // SAFETY: by the caller's promise.
-            Call::Shmctl { shmid, cmd, buf, .. } => unsafe { userspace.shmctl(shmid, cmd, buf) },
-            Call::Ftok { .. } => return None,
-        };
-        match result {
+        // SAFETY: by the caller's promise.
+        match unsafe { self.backend.call(call) } {
             Ok(value) => Some(value as i64),
             Err(code) => {
                 errno.fail(code);

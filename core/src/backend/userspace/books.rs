@@ -28,7 +28,8 @@ pub struct Writer<'a> {
     _signals: BlockedSignals,
 }
 
-fn bucket_of(key: i32) -> usize {
+/// The chain of a key.
+pub(super) fn bucket_of(key: i32) -> usize {
     ((key as u32).wrapping_mul(0x9e37_79b9) >> 16) as usize & (BUCKETS - 1)
 }
 
@@ -113,8 +114,8 @@ impl Registry {
 }
 
 impl Writer<'_> {
-    /// Makes chains, the map of used slots and totals from the slots.
-    fn make_anew(&self) {
+    /// Makes chains, the map of used slots and totals from the slots: after a writer was killed, or a segment destroyed without the lock.
+    pub fn make_anew(&self) {
         let layout = self.registry.layout();
         let header = &layout.header;
         if header.change.load(SeqCst).is_multiple_of(2) {
@@ -135,11 +136,6 @@ impl Writer<'_> {
             }
         }
         header.change.fetch_add(1, SeqCst);
-    }
-
-    /// Drops from the totals what was destroyed without the lock.
-    pub fn sweep(&self) {
-        self.make_anew();
     }
 
     fn count(&self, index: usize, segment: &Segment) {

@@ -13,11 +13,10 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::books::Writer;
+use super::books::{Writer, bucket_of};
 use super::holders::Found;
 use super::layout::{
-    BLOCKS, BUCKETS, Block, HOLDER_SEQUENCES, Holder, Layout, MAGIC, PROCESSES, SEGMENTS, Segment, State, VERSION, Word, id,
-    split,
+    BLOCKS, Block, HOLDER_SEQUENCES, Holder, Layout, MAGIC, PROCESSES, SEGMENTS, Segment, State, VERSION, Word, id, split,
 };
 use super::life::{Asker, Life};
 use super::registry::{Registry, directory};
@@ -481,7 +480,7 @@ impl<'a> Look<'a> {
                 };
                 chained[index] = true;
                 let key = segment.key.load(SeqCst);
-                if segment.load().state != State::Live || key == 0 || bucket_of(key) != bucket {
+                if segment.load().state != State::Live || key == 0 || bucket_of(key as i32) != bucket {
                     self.mendable(format!("chain {bucket}: leads to slot {index}, which is not of this chain"));
                 }
                 link = layout.next[index].load(SeqCst);
@@ -526,11 +525,6 @@ impl<'a> Look<'a> {
     }
 }
 
-/// As the books have it.
-fn bucket_of(key: u32) -> usize {
-    (key.wrapping_mul(0x9e37_79b9) >> 16) as usize & (BUCKETS - 1)
-}
-
 fn is_segment(registry: &Registry, shmid: i32) -> bool {
     split(shmid).is_some_and(|(index, sequence)| {
         registry.segment(index).is_some_and(|segment| {
@@ -568,7 +562,7 @@ pub fn repair(dir: &Path) -> Result<(), String> {
                 registry.destroy_if_free(&Found { index, segment, word }, &mut asker);
             }
         }
-        writer.sweep();
+        writer.make_anew();
         registry.free_blocks();
         // Under the lock: no segment is made meanwhile.
         for (path, which) in Files::of(dir).map_err(|error| fault(dir, words(&error)))?.own {

@@ -8,8 +8,8 @@ use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use super::layout::{BLOCKS, Block, HAS_ANCHORS, HOLDER_SEQUENCES, Holder, Layout, Segment, State, Word, id};
 use super::life::{Asker, Life};
+use super::now;
 use super::registry::Registry;
-use crate::clock;
 use crate::errno::Errno;
 
 /// Blocks that get room at a time.
@@ -121,7 +121,7 @@ impl Registry {
                 if let Some(pid) = self.pid_of(holder.life()).filter(|&pid| pid != 0) {
                     found.segment.lpid.store(pid, SeqCst);
                 }
-                found.segment.dtime.store(clock::realtime_ns() / 1_000_000_000, SeqCst);
+                found.segment.dtime.store(now(), SeqCst);
             }
         }
         count

@@ -26,7 +26,7 @@ use std::path::Path;
 use anchors::Anchors;
 use attachments::{Attachment, Attachments};
 use holders::Found;
-use layout::{SEGMENTS, State, Word, id, split};
+use layout::{SEGMENTS, Segment, State, Word, id, split};
 use life::{Asker, Life, NextLife, OwnLife};
 use memory::{Access, Place};
 use permission::{EXECUTE, READ, WRITE, ids};
@@ -49,6 +49,7 @@ pub struct Userspace {
     next_life: NextLife,
 }
 
+/// Seconds since the epoch, as the times of a segment are.
 fn now() -> u64 {
     clock::realtime_ns() / 1_000_000_000
 }
@@ -83,19 +84,26 @@ impl Userspace {
     fn begin_life(&self) -> Result<Life, Errno> {
         let (life, is_new) = self.own.set(self.registry.claim_life(self.own.pid(), false)?);
         if is_new {
-            self.hold_all(life);
+            self.hold_all(life, |_| {});
         }
         Ok(life)
     }
 
-    /// Notes `life` as a holder of everything that is attached.
-    fn hold_all(&self, life: Life) {
+    /// Notes `life` as a holder of everything that is attached, and hands each segment to `also`.
+    fn hold_all(&self, life: Life, also: impl Fn(&Segment)) {
         for attachment in self.attachments.all() {
             if let Some(found) = self.found(attachment.shmid) {
                 // Without room for it the count is too low: there is nobody to tell.
                 let _ = self.registry.hold(&found, life, 1);
+                also(found.segment);
             }
         }
+    }
+
+    /// The segment has just been attached, by a call or by fork.
+    fn note_attach(&self, segment: &Segment) {
+        segment.atime.store(now(), SeqCst);
+        segment.lpid.store(self.own.pid(), SeqCst);
     }
 
     /// The segment with this id, removed or not.
@@ -167,7 +175,7 @@ impl Userspace {
         if over() != (false, false) {
             // Perhaps by what was destroyed without the lock, or is held by the dead.
             self.bury();
-            writer.sweep();
+            writer.make_anew();
         }
         let (too_many_pages, too_many) = over();
         if too_many_pages {
@@ -251,8 +259,7 @@ impl Userspace {
         });
         match noted {
             Ok(address) => {
-                found.segment.atime.store(now(), SeqCst);
-                found.segment.lpid.store(self.own.pid(), SeqCst);
+                self.note_attach(found.segment);
                 Ok(address)
             }
             Err(errno) => {
@@ -317,13 +324,7 @@ impl Userspace {
             return;
         }
         if let Ok(claimed) = self.registry.claim_life(0, true) {
-            self.hold_all(claimed.life);
-            for attachment in self.attachments.all() {
-                if let Some(found) = self.found(attachment.shmid) {
-                    found.segment.atime.store(now(), SeqCst);
-                    found.segment.lpid.store(self.own.pid(), SeqCst);
-                }
-            }
+            self.hold_all(claimed.life, |segment| self.note_attach(segment));
             self.next_life.put(claimed);
         }
     }

@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use super::layout::{Block, Layout, MAGIC, Process, SEGMENTS, Segment, VERSION};
-use crate::clock;
 use crate::errno::Errno;
 use crate::map::{Mapping, View};
 use crate::sys::{self, File};
@@ -207,7 +206,7 @@ impl Registry {
     #[inline(never)]
     pub fn check_room(&self, pages: u64) -> Result<(), Errno> {
         let header = &self.layout().header;
-        let now = clock::realtime_ns() / 1_000_000_000;
+        let now = super::now();
         let left = header.room.load(SeqCst);
         if header.room_at.load(SeqCst) == now && left / 8 > pages {
             header.room.store(left - pages, SeqCst);
