@@ -3,6 +3,7 @@
 //! | module | what is in it |
 //! | --- | --- |
 //! | `hooks` | the hooked functions: shmget, shmat, shmdt, shmctl, and what must be hooked beside them |
+//! | `mappings` | the hooks of mmap, munmap and mremap, by which a host may change its attaches |
 //! | `dlopen` | the hook of dlopen, which has to keep its caller's return address |
 //! | `capi` | `shmgate_*`, from which include/shmgate.h is made |
 //! | `edge` | a hook's way in and out: the gate, panics, errno |
@@ -16,5 +17,6 @@ mod capi;
 mod dlopen;
 mod edge;
 mod hooks;
+mod mappings;
 mod next;
 mod process;

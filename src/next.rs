@@ -7,7 +7,7 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 use core::mem::transmute;
 use core::num::NonZeroUsize;
 
-use libc::{key_t, pid_t, size_t, uid_t};
+use libc::{key_t, off_t, pid_t, size_t, uid_t};
 use once_cell::race::OnceNonZeroUsize;
 use shmgate_core::backend::kernel::Functions;
 
@@ -50,6 +50,72 @@ next!(seteuid: unsafe extern "C" fn(uid_t) -> c_int, no_seteuid);
 next!(setreuid: unsafe extern "C" fn(uid_t, uid_t) -> c_int, no_setreuid);
 next!(setresuid: unsafe extern "C" fn(uid_t, uid_t, uid_t) -> c_int, no_setresuid);
 
+/// As `next!`, but looking for nothing: an allocator of the host's may map memory while the dynamic linker looks for a name, or
+/// before there is a dynamic linker to ask. Until [`find_all`] has found the function, the system call takes its place.
+macro_rules! found {
+    ($name:ident: $type:ty, $fallback:expr) => {
+        #[allow(non_camel_case_types, reason = "the name in C")]
+        pub struct $name;
+
+        impl $name {
+            const PLACE: &OnceNonZeroUsize = {
+                static PLACE: OnceNonZeroUsize = OnceNonZeroUsize::new();
+                &PLACE
+            };
+
+            fn find() {
+                const NAME: &CStr = match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
+                    Ok(name) => name,
+                    Err(_) => c"",
+                };
+                let fallback: $type = $fallback;
+                find($name::PLACE, NAME, fallback as usize);
+            }
+
+            #[inline(always)]
+            pub fn get() -> $type {
+                match $name::PLACE.get() {
+                    // SAFETY: as in `next!`.
+                    Some(found) => unsafe { transmute::<usize, $type>(found.get()) },
+                    None => $fallback,
+                }
+            }
+        }
+    };
+}
+
+found!(mmap: unsafe extern "C" fn(*mut c_void, size_t, c_int, c_int, c_int, off_t) -> *mut c_void, mmap_by_call);
+found!(munmap: unsafe extern "C" fn(*mut c_void, size_t) -> c_int, munmap_by_call);
+found!(mremap: unsafe extern "C" fn(*mut c_void, size_t, size_t, c_int, *mut c_void) -> *mut c_void, mremap_by_call);
+
+unsafe extern "C" fn mmap_by_call(
+    addr: *mut c_void,
+    length: size_t,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: off_t,
+) -> *mut c_void {
+    // SAFETY: the host's own call. -1, which is MAP_FAILED, comes with errno set.
+    unsafe { libc::syscall(libc::SYS_mmap, addr, length, prot, flags, fd, offset) as *mut c_void }
+}
+
+unsafe extern "C" fn munmap_by_call(addr: *mut c_void, length: size_t) -> c_int {
+    // SAFETY: the host's own call.
+    unsafe { libc::syscall(libc::SYS_munmap, addr, length) as c_int }
+}
+
+unsafe extern "C" fn mremap_by_call(
+    old: *mut c_void,
+    old_size: size_t,
+    new_size: size_t,
+    flags: c_int,
+    new: *mut c_void,
+) -> *mut c_void {
+    // SAFETY: the host's own call.
+    unsafe { libc::syscall(libc::SYS_mremap, old, old_size, new_size, flags, new) as *mut c_void }
+}
+
 /// All that the kernel backend calls.
 pub fn functions() -> Functions {
     Functions { shmget: shmget(), shmat: shmat(), shmdt: shmdt(), shmctl: shmctl() }
@@ -58,6 +124,9 @@ pub fn functions() -> Functions {
 /// Finds all of them, so that nobody has to later.
 pub fn find_all() {
     let _ = (functions(), ftok(), _Fork(), setuid(), seteuid(), setreuid(), setresuid());
+    mmap::find();
+    munmap::find();
+    mremap::find();
 }
 
 fn not_implemented() -> c_int {

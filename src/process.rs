@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use once_cell::race::OnceBox;
 use shmgate_core::backend::kernel::{Functions, Kernel};
+use shmgate_core::backend::userspace::Userspace;
 use shmgate_core::errno::HostErrno;
 use shmgate_core::gate::Gate;
 
@@ -38,6 +39,12 @@ pub fn way() -> Way {
         Some(gate) if gate.count_passed_quickly() => Way::Past(&gate.backend().kernel().0),
         _ => Way::First,
     }
+}
+
+/// The userspace backend, if the calling process has something attached in it. Makes no gate: without one nothing is attached.
+#[inline(always)]
+pub fn attached() -> Option<&'static Userspace> {
+    GATE.get()?.backend().userspace().filter(|userspace| userspace.has_attached())
 }
 
 /// The gate if anything is set.

@@ -36,10 +36,8 @@ const ROOT: [&str; 2] = ["permissions", "dropped_privileges"];
 const LIMITS: [&str; 2] = ["rmid_forced", "get_system_limits"];
 
 /// Programs that can't yet say the same on the userspace backend, and why. Whoever makes one do so takes it out here.
-const EXPECTED_DIFFERENCES: [(&str, &str); 6] = [
-    ("at_address", "SHM_REMAP over an attach does not end that attach yet"),
+const EXPECTED_DIFFERENCES: [(&str, &str); 4] = [
     ("at_basics", "shm_lpid after a death is set when the death is noticed, over what came later"),
-    ("dt_pieces", "what a program unmaps or maps over by itself is not seen yet"),
     (
         "permissions",
         "a namespace is its user's alone: other uids can't open its files, and there are none that users share yet",

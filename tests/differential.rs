@@ -3,7 +3,7 @@
 //! The C program `player` draws a script from its seed: several processes that create, attach at odd places,
 //! detach, remove, fork, exec, die and are killed, one call at a time. Both plays are in fresh IPC namespaces;
 //! the gated one has a journal and quotas that are never reached. On the userspace backend, which has no session here, all workers keep one
-//! uid, use no SHM_REMAP and do not look at shm_lpid (docs/limitations.md says why). 200 seeds, or:
+//! uid and do not look at shm_lpid (docs/limitations.md says why). 500 seeds, or:
 //! `SHMGATE_SEEDS=N`: that many · `SHMGATE_SEED=n`: that one alone.
 
 use std::env;
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
             isolated(format!("seed {seed} (userspace)"), move || compare_userspace(seed)),
         ]);
     }
-    let count = number("SHMGATE_SEEDS").unwrap_or(200);
+    let count = number("SHMGATE_SEEDS").unwrap_or(500);
     let chunks = (0..count).step_by(CHUNK as usize).flat_map(|first| {
         let last = count.min(first + CHUNK);
         let title = format!("seeds {first} to {}", last - 1);
@@ -68,7 +68,7 @@ fn compare(seed: u64) {
 }
 
 fn compare_userspace(seed: u64) {
-    let limited = |run: Run| run.env("ONE_USER", "1").env("NO_REMAP", "1").env("LATE_DEATHS", "1");
+    let limited = |run: Run| run.env("ONE_USER", "1").env("LATE_DEATHS", "1");
     let native = play(limited(Run::new(program("player"))), seed);
     let namespace = Userspace::fresh();
     let ours = play(limited(Run::on_userspace(program("player"), &namespace)), seed);

@@ -6,7 +6,7 @@
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use crate::errno::Errno;
-use crate::sys::File;
+use crate::sys::{self, File};
 
 /// How much was mapped so far: where to wish the next mapping.
 static MAPPED: AtomicUsize = AtomicUsize::new(0);
@@ -73,12 +73,8 @@ impl Mapping {
         let behind = MAPPED.fetch_add(len.next_multiple_of(2 << 20), Relaxed);
         let wish = ((&raw const MAPPED as usize).saturating_sub(1 << 40) & !0xfff).saturating_add(behind);
         // SAFETY: a new mapping, not at a fixed address, touches nothing that exists.
-        let base =
-            unsafe { libc::mmap(core::ptr::without_provenance_mut(wish), len, protection, flags, fd, offset as libc::off_t) };
-        if base == libc::MAP_FAILED {
-            return Err(Errno::last());
-        }
-        Ok(Mapping { base: base.cast(), words: len / 8 })
+        let base = unsafe { sys::mmap(wish, len, protection, flags, fd, offset)? };
+        Ok(Mapping { base: core::ptr::with_exposed_provenance_mut(base), words: len / 8 })
     }
 
     /// Gives the mapping away, still mapped: its address.
@@ -166,6 +162,6 @@ pub fn advise(words: &[AtomicU64], advice: i32) {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: this is the range that was mapped, and `self` was the only way to it.
-        unsafe { libc::munmap(self.base.cast(), self.words * 8) };
+        let _ = unsafe { sys::munmap(self.base as usize, self.words * 8) };
     }
 }

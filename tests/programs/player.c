@@ -3,8 +3,8 @@
  * A director draws each step and sends it to a worker by a pipe; the worker answers, the director prints. What
  * is drawn depends on the seed and on answers, so equal answers give equal scripts. Ids are printed by order of
  * first appearance, pids by worker; addresses are a worker's own attaches, or places in an area that nothing
- * else is mapped to. With ONE_USER in the environment no worker changes its euid, with NO_REMAP none uses
- * SHM_REMAP, with LATE_DEATHS nobody looks at shm_lpid. Usage: player SEED STEPS */
+ * else is mapped to. With ONE_USER in the environment no worker changes its euid, with LATE_DEATHS
+ * nobody looks at shm_lpid. Usage: player SEED STEPS */
 #include "trace.h"
 #include <poll.h>
 #include <sys/syscall.h>
@@ -265,8 +265,6 @@ static void step(int number)
 	case ATTACH:
 		q.a = some_id();
 		q.b = PICK(at_flags);
-		if (getenv("NO_REMAP"))
-			q.b &= ~SHM_REMAP;
 		q.at = draw(2) && me->attaches < 250 ? NULL : place(me);
 		break;
 	case DETACH: /* an address that the kernel chose only while it is attached: it may choose it again */

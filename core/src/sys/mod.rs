@@ -5,12 +5,14 @@
 //! thread with a pending pthread_cancel would be unwound from inside of us.
 
 mod file;
+mod memory;
 mod signals;
 
 use core::ffi::CStr;
 use core::sync::atomic::AtomicU8;
 
 pub use file::{File, Parked};
+pub use memory::{mmap, mremap, munmap};
 pub use signals::BlockedSignals;
 use signals::HeldSignals;
 

@@ -1,9 +1,11 @@
 //! What the calling process has attached, and where: memory of its own, which fork copies with the attaches themselves.
 //!
-//! A table of atomics, in which an attach is found by its address. No lock: an entry is claimed by its address word.
+//! A table of atomics, in which an attach is found by its start. What the host unmapped or moved of an attach is missing here too:
+//! then it consists of pieces, each with an entry. No lock: an entry is claimed by its word.
 
+use core::ops::Range;
 use core::sync::atomic::{
-    AtomicU64,
+    AtomicBool, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 
@@ -12,27 +14,49 @@ use crate::map::{Mapping, View};
 
 /// As many attaches as a process can have mappings, by the kernel's default, and some more.
 const ENTRIES: usize = 1 << 17;
+/// Entries of which one bit says whether any was ever used.
+const GROUP: usize = 64;
 /// An entry that was used, so that the search goes on behind it.
 const GONE: u64 = 1;
 /// An entry that is being filled.
 const BUSY: u64 = 2;
 
-/// Marks an entry's address, which may be 0.
+/// Marks an entry's start, which may be 0.
 const TAG: u64 = 4;
+/// Marks an entry that the host is about to change: see [`Attachments::mark`].
+const MARKED: u64 = 8;
 
-/// An attach.
+/// A piece of an attach, and mostly all of it. In bytes, whole pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attachment {
-    pub address: u64,
-    /// In bytes, whole pages.
+    /// Where the segment's first byte is mapped, or would be: what shmdt is called with.
+    pub origin: u64,
+    /// Where in the segment the piece starts.
+    pub offset: u64,
     pub len: u64,
     pub shmid: i32,
+}
+
+impl Attachment {
+    /// The addresses.
+    pub fn range(&self) -> Range<u64> {
+        let start = self.origin.wrapping_add(self.offset);
+        start..start + self.len
+    }
+
+    /// What of it lies in `range`, if anything does.
+    pub fn within(&self, range: &Range<u64>) -> Option<Attachment> {
+        let own = self.range();
+        let (start, end) = (own.start.max(range.start), own.end.min(range.end));
+        (start < end).then(|| Attachment { offset: start.wrapping_sub(self.origin), len: end - start, ..*self })
+    }
 }
 
 #[derive(Debug)]
 #[repr(C)]
 struct Entry {
-    address: AtomicU64,
+    word: AtomicU64,
+    offset: AtomicU64,
     len: AtomicU64,
     shmid: AtomicU64,
 }
@@ -41,6 +65,10 @@ struct Entry {
 #[repr(C)]
 struct Table {
     count: AtomicU64,
+    /// True once an attach was changed by the host: one may have several pieces.
+    has_pieces: AtomicBool,
+    /// A bit for each group of entries.
+    used: [AtomicU64; ENTRIES / GROUP / 64],
     entries: [Entry; ENTRIES],
 }
 
@@ -48,8 +76,8 @@ struct Table {
 #[derive(Debug)]
 pub struct Attachments(View<Table>);
 
-fn start_of(address: u64) -> usize {
-    ((address >> 12).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 47) as usize
+fn start_of(origin: u64) -> usize {
+    ((origin >> 12).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 47) as usize
 }
 
 impl Attachments {
@@ -62,22 +90,29 @@ impl Attachments {
         Ok(Attachments(unsafe { View::new(Mapping::private_memory(size_of::<Table>().next_multiple_of(4096))?) }))
     }
 
-    fn entries(&self, address: u64) -> impl Iterator<Item = &Entry> {
-        let start = start_of(address);
-        (0..ENTRIES).map(move |step| &self.0.entries[(start + step) % ENTRIES])
+    fn places(origin: u64) -> impl Iterator<Item = usize> {
+        let start = start_of(origin);
+        (0..ENTRIES).map(move |step| (start + step) % ENTRIES)
     }
 
-    /// Notes an attach.
+    /// Notes an attach, or a piece of one.
     ///
     /// # Errors
     /// ENOMEM when the table is full.
+    #[inline(never)]
     pub fn insert(&self, attachment: Attachment) -> Result<(), Errno> {
-        for entry in self.entries(attachment.address) {
-            let word = entry.address.load(Relaxed);
-            if matches!(word, 0 | GONE) && entry.address.compare_exchange(word, BUSY, Acquire, Relaxed).is_ok() {
+        for place in Attachments::places(attachment.origin) {
+            let entry = &self.0.entries[place];
+            let word = entry.word.load(Relaxed);
+            if matches!(word, 0 | GONE) && entry.word.compare_exchange(word, BUSY, Acquire, Relaxed).is_ok() {
+                let (group, bit) = (&self.0.used[place / GROUP / 64], 1 << (place / GROUP % 64));
+                if group.load(Relaxed) & bit == 0 {
+                    group.fetch_or(bit, Relaxed);
+                }
+                entry.offset.store(attachment.offset, Relaxed);
                 entry.len.store(attachment.len, Relaxed);
                 entry.shmid.store(attachment.shmid as u32 as u64, Relaxed);
-                entry.address.store(attachment.address | TAG, Release);
+                entry.word.store(attachment.origin | TAG, Release);
                 self.0.count.fetch_add(1, Relaxed);
                 return Ok(());
             }
@@ -85,22 +120,56 @@ impl Attachments {
         Err(Errno::ENOMEM)
     }
 
-    /// Takes out the attach that starts at `address`, a page's.
-    pub fn take(&self, address: u64) -> Option<Attachment> {
-        for entry in self.entries(address) {
-            match entry.address.load(Acquire) {
-                0 => return None,
-                word if word == address | TAG => {
-                    let attachment = entry.read(address);
-                    if entry.address.compare_exchange(word, GONE, Acquire, Relaxed).is_ok() {
-                        self.0.count.fetch_sub(1, Relaxed);
-                        return Some(attachment);
+    /// Takes out the attach that starts at `origin`, a page's; of several pieces, or attaches, the one with the lowest address, as the
+    /// kernel does.
+    pub fn take(&self, origin: u64) -> Option<Attachment> {
+        self.take_if(origin, |_| true)
+    }
+
+    /// Takes out a further piece of an attach of which one was taken.
+    pub fn take_another(&self, taken: &Attachment) -> Option<Attachment> {
+        if !self.0.has_pieces.load(Relaxed) {
+            return None;
+        }
+        self.take_if(taken.origin, |piece| piece.shmid == taken.shmid)
+    }
+
+    fn take_if(&self, origin: u64, wanted: impl Fn(&Attachment) -> bool) -> Option<Attachment> {
+        loop {
+            let (entry, attachment) = self.first(origin, &wanted)?;
+            if self.remove(entry, origin | TAG) {
+                return Some(attachment);
+            }
+        }
+    }
+
+    fn first(&self, origin: u64, wanted: impl Fn(&Attachment) -> bool) -> Option<(&Entry, Attachment)> {
+        let mut first: Option<(&Entry, Attachment)> = None;
+        for place in Attachments::places(origin) {
+            let entry = &self.0.entries[place];
+            match entry.word.load(Acquire) {
+                0 => break,
+                word if word == origin | TAG => {
+                    let attachment = entry.read(word);
+                    if wanted(&attachment) && first.is_none_or(|(_, best)| attachment.offset < best.offset) {
+                        first = Some((entry, attachment));
+                    }
+                    if !self.0.has_pieces.load(Relaxed) {
+                        break;
                     }
                 }
                 _ => {}
             }
         }
-        None
+        first
+    }
+
+    fn remove(&self, entry: &Entry, word: u64) -> bool {
+        let removed = entry.word.compare_exchange(word, GONE, Acquire, Relaxed).is_ok();
+        if removed {
+            self.0.count.fetch_sub(1, Relaxed);
+        }
+        removed
     }
 
     /// How many there are.
@@ -108,19 +177,81 @@ impl Attachments {
         self.0.count.load(Relaxed)
     }
 
-    /// All of them.
-    pub fn all(&self) -> impl Iterator<Item = Attachment> {
-        let count = if self.count() == 0 { 0 } else { ENTRIES };
-        self.0.entries[..count].iter().filter_map(|entry| match entry.address.load(Acquire) {
-            0..=BUSY => None,
-            word => Some(entry.read(word & !TAG)),
-        })
+    /// Shows `visit` the entries that are in use, and their words.
+    #[inline(never)]
+    fn visit(&self, visit: &mut dyn FnMut(&Entry, u64)) {
+        if self.count() == 0 {
+            return;
+        }
+        for (index, groups) in self.0.used.iter().enumerate() {
+            let mut groups = groups.load(Relaxed);
+            while groups != 0 {
+                let group = index * 64 + groups.trailing_zeros() as usize;
+                groups &= groups - 1;
+                for entry in &self.0.entries[group * GROUP..][..GROUP] {
+                    let word = entry.word.load(Acquire);
+                    if word > BUSY {
+                        visit(entry, word);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Shows `visit` all of them.
+    pub fn for_each(&self, visit: &mut dyn FnMut(Attachment)) {
+        self.visit(&mut |entry, word| visit(entry.read(word)));
+    }
+
+    /// Marks what lies in `range`: the host is about to change it, and shmdt does not find it meanwhile. True if anything does.
+    #[inline(never)]
+    pub fn mark(&self, range: &Range<u64>) -> bool {
+        let mut any = false;
+        self.visit(&mut |entry, word| {
+            let is_within = || entry.read(word).within(range).is_some();
+            if word & MARKED == 0 && is_within() && entry.word.compare_exchange(word, word | MARKED, Acquire, Relaxed).is_ok() {
+                // It may have been another's meanwhile.
+                if is_within() {
+                    any = true;
+                } else {
+                    entry.word.store(word, Release);
+                }
+            }
+        });
+        any
+    }
+
+    /// Takes back the marks in `range`: nothing was changed.
+    #[inline(never)]
+    pub fn unmark(&self, range: &Range<u64>) {
+        self.visit(&mut |entry, word| {
+            if word & MARKED != 0 && entry.read(word).within(range).is_some() {
+                let _ = entry.word.compare_exchange(word, word & !MARKED, Release, Relaxed);
+            }
+        });
+    }
+
+    /// Takes out what is marked in `range`, and hands it to `changed` one by one, which may insert.
+    #[inline(never)]
+    pub fn take_marked(&self, range: &Range<u64>, changed: &mut dyn FnMut(Attachment)) {
+        self.0.has_pieces.store(true, Relaxed);
+        self.visit(&mut |entry, word| {
+            let attachment = entry.read(word);
+            if word & MARKED != 0 && attachment.within(range).is_some() && self.remove(entry, word) {
+                changed(attachment);
+            }
+        });
     }
 }
 
 impl Entry {
-    fn read(&self, address: u64) -> Attachment {
-        Attachment { address, len: self.len.load(Relaxed), shmid: self.shmid.load(Relaxed) as u32 as i32 }
+    fn read(&self, word: u64) -> Attachment {
+        Attachment {
+            origin: word & !(TAG | MARKED),
+            offset: self.offset.load(Relaxed),
+            len: self.len.load(Relaxed),
+            shmid: self.shmid.load(Relaxed) as u32 as i32,
+        }
     }
 }
 
@@ -128,20 +259,62 @@ impl Entry {
 mod tests {
     use super::*;
 
+    fn whole(n: u64) -> Attachment {
+        Attachment { origin: n << 16, offset: 0, len: 4 << 12, shmid: n as i32 }
+    }
+
+    fn count(table: &Attachments) -> usize {
+        let mut count = 0;
+        table.for_each(&mut |_| count += 1);
+        count
+    }
+
     #[test]
     fn what_was_noted_is_found_once() {
         let table = Attachments::new().unwrap();
-        let made: Vec<_> = (1..5000).map(|n| Attachment { address: n << 16, len: n << 12, shmid: n as i32 }).collect();
+        let made: Vec<_> = (1..5000).map(whole).collect();
         for attachment in &made {
             table.insert(*attachment).unwrap();
         }
         assert_eq!(table.count(), 4999);
-        assert_eq!(table.all().count(), 4999);
+        assert_eq!(count(&table), 4999);
         assert_eq!(table.take(0x1234), None);
         for attachment in &made {
-            assert_eq!(table.take(attachment.address), Some(*attachment));
-            assert_eq!(table.take(attachment.address), None);
+            assert_eq!(table.take(attachment.origin), Some(*attachment));
+            assert_eq!(table.take(attachment.origin), None);
         }
-        assert_eq!(table.all().count(), 0);
+        assert_eq!(count(&table), 0);
+    }
+
+    #[test]
+    fn what_the_host_changes_is_marked_until_it_has() {
+        let table = Attachments::new().unwrap();
+        (1..=3).for_each(|n| table.insert(whole(n)).unwrap());
+        let range = (2 << 16) + 4096..3 << 16;
+        assert!(!table.mark(&(0..1 << 16)));
+        assert!(table.mark(&range));
+        assert_eq!(table.take(2 << 16), None, "shmdt does not find what is about to change");
+        assert_eq!(count(&table), 3, "fork copies it all the same");
+        table.unmark(&range);
+        assert_eq!(table.take(2 << 16), Some(whole(2)));
+        table.insert(whole(2)).unwrap();
+        table.mark(&range);
+        let mut changed = Vec::new();
+        table.take_marked(&range, &mut |attachment| changed.push(attachment));
+        assert_eq!(changed, [whole(2)]);
+        assert_eq!(count(&table), 2);
+    }
+
+    #[test]
+    fn an_attach_is_taken_with_all_its_pieces() {
+        let table = Attachments::new().unwrap();
+        let pieces = [0, 2].map(|page| Attachment { offset: page << 12, len: 1 << 12, ..whole(1) });
+        pieces.iter().for_each(|piece| table.insert(*piece).unwrap());
+        let mut taken = vec![table.take(1 << 16).unwrap()];
+        assert_eq!(table.take_another(&taken[0]), None, "nobody has said that there are pieces");
+        table.take_marked(&(0..0), &mut |_| {});
+        taken.extend(table.take_another(&taken[0]));
+        taken.sort_by_key(|piece| piece.offset);
+        assert_eq!(taken, pieces);
     }
 }

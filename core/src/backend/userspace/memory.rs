@@ -1,7 +1,5 @@
 //! A segment's memory: its file, and mappings of it in the host.
 
-use core::ffi::c_void;
-
 use crate::errno::Errno;
 use crate::sys::{self, File};
 
@@ -102,16 +100,10 @@ fn map(file: &File, len: u64, place: Place, access: Access) -> Result<u64, Errno
         Place::Free(address) => (address, libc::MAP_FIXED_NOREPLACE),
         Place::Over(address) => (address, libc::MAP_FIXED),
     };
-    let wish = core::ptr::without_provenance_mut::<c_void>(address as usize);
+    let flags = libc::MAP_SHARED | flags;
     // SAFETY: a new mapping. What MAP_FIXED replaces, the host asked to have replaced, by SHM_REMAP.
-    let base = unsafe { libc::mmap(wish, len as usize, protection, libc::MAP_SHARED | flags, file.fd(), 0) };
-    if base == libc::MAP_FAILED {
-        return Err(match Errno::last() {
-            Errno::EEXIST => Errno::EINVAL,
-            other => other,
-        });
-    }
-    let base = base as u64;
+    let base = unsafe { sys::mmap(address as usize, len as usize, protection, flags, file.fd(), 0) };
+    let base = base.map_err(|errno| if errno == Errno::EEXIST { Errno::EINVAL } else { errno })? as u64;
     // Kernels before 4.17 take the flag for a wish.
     if let Place::Free(wanted) = place
         && base != wanted
@@ -135,14 +127,12 @@ pub fn map_anchor(file: &File) -> Result<u64, Errno> {
 /// # Errors
 /// mremap's: ENOMEM; EFAULT when nothing is mapped there.
 pub fn duplicate(from: u64, len: u64) -> Result<u64, Errno> {
-    let from = core::ptr::with_exposed_provenance_mut::<c_void>(from as usize);
     // SAFETY: with an old size of 0 the shared mapping stays, and a new one is made where nothing is.
-    let new = unsafe { libc::mremap(from, 0, len as usize, libc::MREMAP_MAYMOVE) };
-    if new == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(new as u64) }
+    unsafe { sys::mremap(from as usize, 0, len as usize, libc::MREMAP_MAYMOVE, 0) }.map(|address| address as u64)
 }
 
 /// Unmaps an attach.
 pub fn unmap(address: u64, len: u64) {
     // SAFETY: the host asked for it by shmdt, or it has just been mapped and nobody knows it.
-    unsafe { libc::munmap(core::ptr::with_exposed_provenance_mut(address as usize), len as usize) };
+    let _ = unsafe { sys::munmap(address as usize, len as usize) };
 }

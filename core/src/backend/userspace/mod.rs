@@ -1,7 +1,8 @@
 //! System V shared memory in user space: a namespace is a directory of tmpfs with a registry that all its processes map.
 //!
 //! [`registry`] opens a namespace, [`layout`] says what the registry looks like, [`books`] changes it, [`holders`] counts attaches, [`life`]
-//! tells who is alive, [`memory`] maps segments, [`anchors`] make that cheap, [`attachments`] remembers where, [`permission`] is the kernel's rules; here are the
+//! tells who is alive, [`memory`] maps segments, [`anchors`] make that cheap, [`attachments`] remembers where, [`pieces`] follows what the host does to
+//! them by itself, [`permission`] is the kernel's rules; here are the
 //! calls. Each checks in the order in which Linux does.
 //!
 //! What needs much of the host's stack is `#[inline(never)]`, as in the gate.
@@ -18,6 +19,7 @@ pub mod layout;
 mod life;
 mod memory;
 mod permission;
+mod pieces;
 pub mod registry;
 
 use core::sync::atomic::Ordering::SeqCst;
@@ -30,6 +32,7 @@ use layout::{SEGMENTS, Segment, State, Word, id, split};
 use life::{Asker, Life, NextLife, OwnLife};
 use memory::{Access, Place};
 use permission::{EXECUTE, READ, WRITE, ids};
+pub use pieces::{Change, Move};
 use registry::Registry;
 
 use super::Backend;
@@ -84,20 +87,21 @@ impl Userspace {
     fn begin_life(&self) -> Result<Life, Errno> {
         let (life, is_new) = self.own.set(self.registry.claim_life(self.own.pid(), false)?);
         if is_new {
-            self.hold_all(life, |_| {});
+            self.hold_all(life, &|_| {});
         }
         Ok(life)
     }
 
     /// Notes `life` as a holder of everything that is attached, and hands each segment to `also`.
-    fn hold_all(&self, life: Life, also: impl Fn(&Segment)) {
-        for attachment in self.attachments.all() {
+    #[inline(never)]
+    fn hold_all(&self, life: Life, also: &dyn Fn(&Segment)) {
+        self.attachments.for_each(&mut |attachment| {
             if let Some(found) = self.found(attachment.shmid) {
                 // Without room for it the count is too low: there is nobody to tell.
                 let _ = self.registry.hold(&found, life, 1);
                 also(found.segment);
             }
-        }
+        });
     }
 
     /// The segment has just been attached, by a call or by fork.
@@ -247,14 +251,19 @@ impl Userspace {
         }
         let life = self.life()?;
         self.registry.hold(&found, life, 1)?;
-        // Noted first, then looked again: whoever destroys does it the other way round.
-        let attached = if found.is_still_there() {
-            self.registry.attach(&found, len, place, access, &self.anchors)
-        } else {
-            Err(Errno::EIDRM)
+        let mut attached = Err(Errno::EIDRM);
+        let mut attach = || {
+            attached = self.registry.attach(&found, len, place, access, &self.anchors);
+            attached.ok()
         };
+        // Noted first, then looked again: whoever destroys does it the other way round.
+        match place {
+            _ if !found.is_still_there() => {}
+            Place::Over(address) => self.replacing(address..address.saturating_add(len), &mut attach),
+            Place::Anywhere | Place::Free(_) => drop(attach()),
+        }
         let noted = attached.and_then(|address| {
-            let noted = self.attachments.insert(Attachment { address, len, shmid });
+            let noted = self.attachments.insert(Attachment { origin: address, offset: 0, len, shmid });
             noted.inspect_err(|_| memory::unmap(address, len)).map(|()| address)
         });
         match noted {
@@ -292,16 +301,30 @@ impl Userspace {
         if !addr.is_multiple_of(self.page_size) {
             return Err(Errno::EINVAL);
         }
-        let attachment = self.attachments.take(addr).ok_or(Errno::EINVAL)?;
-        memory::unmap(attachment.address, attachment.len);
-        let life = self.life()?;
-        if let Some(found) = self.found(attachment.shmid) {
+        let mut piece = self.attachments.take(addr).ok_or(Errno::EINVAL)?;
+        loop {
+            memory::unmap(piece.range().start, piece.len);
+            self.give_back(piece.shmid);
+            match self.attachments.take_another(&piece) {
+                Some(another) => piece = another,
+                None => return Ok(0),
+            }
+        }
+    }
+
+    /// Something attached of a segment is mapped no more.
+    #[inline(never)]
+    fn give_back(&self, shmid: i32) {
+        // Without a life the caller holds nothing.
+        if let Some(found) = self.found(shmid)
+            && let Ok(life) = self.life()
+        {
             found.segment.dtime.store(now(), SeqCst);
             found.segment.lpid.store(self.own.pid(), SeqCst);
             self.registry.release(&found, life);
-            let _ = self.found(attachment.shmid);
+            // Looking for it destroys it, if it is removed and nobody holds it.
+            let _ = self.found(shmid);
         }
-        Ok(0)
     }
 
     /// Destroys a removed segment that nobody holds any more. Without the lock, if somebody has it: the totals are made right later.
@@ -324,7 +347,7 @@ impl Userspace {
             return;
         }
         if let Ok(claimed) = self.registry.claim_life(0, true) {
-            self.hold_all(claimed.life, |segment| self.note_attach(segment));
+            self.hold_all(claimed.life, &|segment| self.note_attach(segment));
             self.next_life.put(claimed);
         }
     }
