@@ -2,8 +2,8 @@
 //!
 //! The C program `player` draws a script from its seed: several processes that create, attach at odd places,
 //! detach, remove, fork, exec, die and are killed, one call at a time. Both plays are in fresh IPC namespaces;
-//! the gated one has a journal and quotas that are never reached. On the userspace backend, which has no session here, all workers keep one
-//! uid and do not look at shm_lpid (docs/limitations.md says why). 500 seeds, or:
+//! the gated one has a journal and quotas that are never reached. On the userspace backend, which has no session here, workers
+//! do not look at shm_lpid (docs/limitations.md says why). 500 seeds, or:
 //! `SHMGATE_SEEDS=N`: that many · `SHMGATE_SEED=n`: that one alone.
 
 use std::env;
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use shmgate_testkit::compile::program;
-use shmgate_testkit::trial::{is_root, isolated};
+use shmgate_testkit::trial::isolated;
 use shmgate_testkit::{Namespace, Run, Session, Userspace, run_trials};
 
 /// Calls in one script.
@@ -47,9 +47,7 @@ fn main() -> ExitCode {
             isolated(title, move || (first..last).for_each(compare)),
         ]
     });
-    // For others no worker changes its uid.
-    let several = isolated("several uids differ as expected (userspace, needs root)", several_uids_differ);
-    run_trials(chunks.chain([several.with_ignored_flag(!is_root() || !Namespace::available())]).collect())
+    run_trials(chunks.collect())
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -67,22 +65,16 @@ fn compare(seed: u64) {
     assert_eq!(calls, native.lines().filter(|line| is_call(line)).count(), "seed {seed}: records, then calls");
 }
 
+/// In turn in a private namespace, where all workers keep one uid, and in a shared one.
 fn compare_userspace(seed: u64) {
-    let limited = |run: Run| run.env("ONE_USER", "1").env("LATE_DEATHS", "1");
+    let (namespace, users) = match seed % 2 {
+        0 => (Userspace::fresh(), Some("ONE_USER")),
+        _ => (Userspace::shared(), None),
+    };
+    let limited = |run: Run| users.into_iter().chain(["LATE_DEATHS"]).fold(run, |run, name| run.env(name, "1"));
     let native = play(limited(Run::new(program("player"))), seed);
-    let namespace = Userspace::fresh();
     let ours = play(limited(Run::on_userspace(program("player"), &namespace)), seed);
     equal(seed, &native, ("userspace", &ours));
-}
-
-/// An expected difference: a namespace is its user's alone, other uids can't open its files, and there are none that users share yet.
-/// When this fails, the plays on the userspace backend need `ONE_USER` no longer.
-fn several_uids_differ() {
-    let differs = |seed| {
-        let namespace = Userspace::fresh();
-        play(Run::new(program("player")), seed) != play(Run::on_userspace(program("player"), &namespace), seed)
-    };
-    assert!((0..CHUNK).any(differs), "workers with several uids are served as by the kernel by now");
 }
 
 #[track_caller]

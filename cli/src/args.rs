@@ -48,7 +48,7 @@ pub enum Command {
         arg_required_else_help = true,
         long_about = "Lists, makes, removes and checks namespaces of the userspace backend. A namespace is a directory in which the \
                       processes that name it with SHMGATE_NAMESPACE have their segments: a name means one of \
-                      /dev/shm/shmgate-UID, an absolute path the directory itself.",
+                      /dev/shm/shmgate-UID, or a shared one in /dev/shm, an absolute path the directory itself.",
         after_help = "Examples:
   shmgate namespace list
   shmgate namespace remove default"
@@ -154,13 +154,20 @@ What --repair mends:
 #[command(
     long_about = "Makes a namespace. One without limits of its own need not be made: the first process that names it makes it. Sizes \
                   take K, M, G, T, KiB, MiB, GiB, TiB, all powers of 1024. The limits are what the kernel has in \
-                  /proc/sys/kernel/shmmax, shmmni and shmall; without options they are the kernel's own.",
+                  /proc/sys/kernel/shmmax, shmmni and shmall; without options they are the kernel's own.\n\n\
+                  With --shared several users share it: a segment's owner and mode say who may attach it, and the kernel holds everybody \
+                  to that. By its name others find only one that root made; another's they name by its directory, \
+                  /dev/shm/shmgate-shared-NAME. docs/namespaces.md says what it can't promise among users who distrust each other.",
     after_help = "Examples:
   shmgate namespace create build
   shmgate namespace create --shmmax 64M --shmmni 16 small
+  shmgate namespace create --shared lab
   shmgate run --backend userspace --namespace small -- ./server"
 )]
 pub struct CreateOptions {
+    /// Make it for all users: each has its own segments there, and shares those whose mode allows it
+    #[arg(long)]
+    pub shared: bool,
     /// Bytes that a segment may have
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub shmmax: Option<u64>,

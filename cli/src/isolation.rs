@@ -48,7 +48,7 @@ impl Isolated {
         let dir = new_directory(&base).map_err(|error| fault(&error))?;
         let leased = File::open(&dir).and_then(|lease| lease.lock_shared().map(|()| lease));
         let made = leased.map_err(|error| fault(&error)).and_then(|lease| {
-            check::create(&dir, &Limits::default()).map_err(|error| Failure::new(FAILED, error)).map(|()| lease)
+            check::create(&dir, &Limits::default(), false).map_err(|error| Failure::new(FAILED, error)).map(|()| lease)
         });
         match made {
             Ok(lease) => Ok(Isolated { dir, lease }),

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use shmgate_core::backend::userspace::check::{self, Hold, Limits, Usage};
-use shmgate_core::backend::userspace::registry::directory;
+use shmgate_core::backend::userspace::registry::{SHARED, directory, root, shared_directory};
 
 use crate::args::CreateOptions;
 use crate::failure::{FAILED, Failure, say, words, written};
@@ -15,8 +15,11 @@ use crate::isolation;
 
 /// The directory that a name on the command line means.
 fn named(name: &OsStr) -> Result<PathBuf, Failure> {
-    let text = name.to_str().ok_or_else(|| Failure::usage(format!("namespace {}: not UTF-8", name.display())))?;
-    directory(text).map_err(Failure::usage)
+    directory(text_of(name)?).map_err(Failure::usage)
+}
+
+fn text_of(name: &OsStr) -> Result<&str, Failure> {
+    name.to_str().ok_or_else(|| Failure::usage(format!("namespace {}: not UTF-8", name.display())))
 }
 
 fn none(dir: &Path) -> Failure {
@@ -28,6 +31,7 @@ fn none(dir: &Path) -> Failure {
 struct Row {
     name: String,
     dir: PathBuf,
+    is_shared: bool,
     /// `None` if it can't be read.
     usage: Option<Usage>,
 }
@@ -35,27 +39,27 @@ struct Row {
 /// `shmgate namespace list`.
 pub fn list(json: bool) -> Result<u8, Failure> {
     isolation::sweep();
-    let base = isolation::base()?;
     let mut rows = Vec::new();
     let mut status = 0;
-    match fs::read_dir(&base) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(Failure::new(FAILED, format!("{}: {}", base.display(), words(&error)))),
-        Ok(entries) => {
-            for entry in entries.flatten() {
-                let name = entry.file_name();
-                // Whatever has no name of a namespace is none.
-                let Some(name) = name.to_str().filter(|name| directory(name).is_ok()) else { continue };
-                let dir = entry.path();
-                if !check::exists(&dir) {
-                    continue;
-                }
-                let usage = check::usage(&dir).map_err(|error| {
-                    say(error);
-                    status = FAILED;
-                });
-                rows.push(Row { name: name.to_owned(), dir, usage: usage.ok() });
+    for (place, prefix) in [(isolation::base()?.as_path(), ""), (root(), SHARED)] {
+        let entries = match fs::read_dir(place) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(Failure::new(FAILED, format!("{}: {}", place.display(), words(&error)))),
+            Ok(entries) => entries,
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            // Whatever has no name of a namespace is none.
+            let Some(name) = name.to_str().and_then(|name| name.strip_prefix(prefix)) else { continue };
+            let dir = entry.path();
+            if directory(name).is_err() || !check::exists(&dir) {
+                continue;
             }
+            let usage = check::usage(&dir).map_err(|error| {
+                say(error);
+                status = FAILED;
+            });
+            rows.push(Row { name: name.to_owned(), dir, is_shared: !prefix.is_empty(), usage: usage.ok() });
         }
     }
     rows.sort_by(|one, other| one.name.cmp(&other.name));
@@ -66,20 +70,27 @@ pub fn list(json: bool) -> Result<u8, Failure> {
 
 /// Columns as lsipc has them: names to the left, numbers to the right.
 fn as_table(rows: &[Row]) -> String {
-    let mut lines = vec![["NAME", "SEGMENTS", "BYTES", "PROCESSES"].map(str::to_owned)];
+    let mut lines = vec![["NAME", "SEGMENTS", "BYTES", "PROCESSES", "SHARED"].map(str::to_owned)];
     lines.extend(rows.iter().map(|row| {
         let number = |of: fn(&Usage) -> u64| row.usage.as_ref().map_or("?".to_owned(), |usage| of(usage).to_string());
-        [row.name.clone(), number(|usage| usage.segments), number(|usage| usage.bytes), number(|usage| usage.processes)]
+        let is_shared = if row.is_shared { "yes" } else { "no" };
+        [
+            row.name.clone(),
+            number(|usage| usage.segments),
+            number(|usage| usage.bytes),
+            number(|usage| usage.processes),
+            is_shared.to_owned(),
+        ]
     }));
     let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
     let widths = [0, 1, 2, 3].map(width);
     let mut text = String::new();
-    for [name, segments, bytes, processes] in &lines {
+    for [name, segments, bytes, processes, is_shared] in &lines {
         let [name_width, segments_width, bytes_width, processes_width] = widths;
         // A String takes everything.
         let _ = writeln!(
             text,
-            "{name:name_width$} {segments:>segments_width$} {bytes:>bytes_width$} {processes:>processes_width$}"
+            "{name:name_width$} {segments:>segments_width$} {bytes:>bytes_width$} {processes:>processes_width$} {is_shared}"
         );
     }
     text
@@ -89,12 +100,12 @@ fn as_table(rows: &[Row]) -> String {
 fn as_json(rows: &[Row]) -> String {
     let objects: Vec<String> = rows
         .iter()
-        .map(|Row { name, dir, usage }| {
+        .map(|Row { name, dir, is_shared, usage }| {
             let number = |of: fn(&Usage) -> u64| usage.as_ref().map_or("null".to_owned(), |usage| of(usage).to_string());
             let (segments, bytes) = (number(|usage| usage.segments), number(|usage| usage.bytes));
             let processes = number(|usage| usage.processes);
             format!(
-                "\n  {{\"name\":\"{name}\",\"directory\":\"{}\",\"segments\":{segments},\"bytes\":{bytes},\"processes\":{processes}}}",
+                "\n  {{\"name\":\"{name}\",\"directory\":\"{}\",\"shared\":{is_shared},\"segments\":{segments},\"bytes\":{bytes},\"processes\":{processes}}}",
                 dir.display()
             )
         })
@@ -105,10 +116,21 @@ fn as_json(rows: &[Row]) -> String {
 
 /// `shmgate namespace create`.
 pub fn create(options: &CreateOptions) -> Result<u8, Failure> {
-    let CreateOptions { shmmax, shmmni, shmall, .. } = *options;
-    let limits = Limits { shmmax, shmmni, shmall };
-    check::create(&named(&options.name)?, &limits).map_err(|error| Failure::new(FAILED, error))?;
+    let CreateOptions { shmmax, shmmni, shmall, shared, .. } = *options;
+    let dir = if shared { shareable(&options.name)? } else { named(&options.name)? };
+    check::create(&dir, &Limits { shmmax, shmmni, shmall }, shared).map_err(|error| Failure::new(FAILED, error))?;
     Ok(0)
+}
+
+/// The directory of a shared namespace that is to be made.
+fn shareable(name: &OsStr) -> Result<PathBuf, Failure> {
+    let dir = shared_directory(text_of(name)?).map_err(Failure::usage)?;
+    let private = isolation::base()?.join(name);
+    if private != dir && check::exists(&private) {
+        let hint = format!("use another name, or remove it with: shmgate namespace remove {}", private.display());
+        return Err(Failure::new(FAILED, format!("namespace {}: you have a private one of this name; {hint}", name.display())));
+    }
+    Ok(dir)
 }
 
 /// `shmgate namespace remove`.
@@ -191,14 +213,14 @@ mod tests {
 
     #[test]
     fn a_table_is_aligned() {
-        let row = |name: &str, usage| Row { name: name.into(), dir: "/d".into(), usage };
+        let row = |name: &str, usage| Row { name: name.into(), dir: "/d".into(), is_shared: name == "b", usage };
         let usage = Usage { segments: 2, bytes: 1 << 40, processes: 10 };
         let text = as_table(&[row("a-long-name", Some(usage)), row("b", None)]);
         assert_eq!(
             text,
-            "NAME        SEGMENTS         BYTES PROCESSES\n\
-             a-long-name        2 1099511627776        10\n\
-             b                  ?             ?         ?\n"
+            "NAME        SEGMENTS         BYTES PROCESSES SHARED\n\
+             a-long-name        2 1099511627776        10 no\n\
+             b                  ?             ?         ? yes\n"
         );
     }
 

@@ -104,10 +104,19 @@ pub fn link(from: &CStr, to: &CStr) -> Result<(), Errno> {
     check(unsafe { libc::link(from.as_ptr(), to.as_ptr()) }.into())
 }
 
-/// Removes a file's name; that it has none is no matter.
-pub fn unlink(path: &CStr) {
+/// Removes a file's name.
+///
+/// # Errors
+/// unlink's.
+pub fn unlink(path: &CStr) -> Result<(), Errno> {
     // SAFETY: `path` is NUL-terminated.
-    unsafe { libc::unlink(path.as_ptr()) };
+    check(unsafe { libc::unlink(path.as_ptr()) }.into())
+}
+
+/// Gives a file another name, if it can be done.
+pub fn rename(from: &CStr, to: &CStr) {
+    // SAFETY: the paths are NUL-terminated.
+    unsafe { libc::rename(from.as_ptr(), to.as_ptr()) };
 }
 
 /// Changes a file's permission bits.
@@ -128,15 +137,6 @@ pub fn free_pages(path: &CStr, len: u64) {
     }
 }
 
-/// Changes a file's owner; a link is not followed.
-///
-/// # Errors
-/// lchown's.
-pub fn change_owner(path: &CStr, uid: u32, gid: u32) -> Result<(), Errno> {
-    // SAFETY: `path` is NUL-terminated.
-    check(unsafe { libc::lchown(path.as_ptr(), uid, gid) }.into())
-}
-
 /// Changes the permission bits of a file.
 ///
 /// # Errors
@@ -144,6 +144,45 @@ pub fn change_owner(path: &CStr, uid: u32, gid: u32) -> Result<(), Errno> {
 pub fn change_mode(path: &CStr, mode: u32) -> Result<(), Errno> {
     // SAFETY: `path` is NUL-terminated.
     check(unsafe { libc::chmod(path.as_ptr(), mode) }.into())
+}
+
+const ACCESS_LIST: &CStr = c"system.posix_acl_access";
+
+/// Takes a file's access control list away, if it has one.
+pub fn drop_access_list(path: &CStr) {
+    // SAFETY: the strings are NUL-terminated.
+    unsafe { libc::lremovexattr(path.as_ptr(), ACCESS_LIST.as_ptr()) };
+}
+
+/// Lets two users, the file's own among them, do what `mode` lets its owner do, and two groups what it lets its group do: as a
+/// segment's mode speaks of owner and creator alike.
+///
+/// # Errors
+/// lsetxattr's: EPERM for others than the file's owner and root, EOPNOTSUPP where the file system has no such lists.
+pub fn set_access_list(path: &CStr, own: (u32, u32), also: (u32, u32), mode: u32) -> Result<(), Errno> {
+    const VERSION: u32 = 2;
+    const NOBODY: u32 = u32::MAX;
+    let [user, group, other] = [mode >> 6 & 7, mode >> 3 & 7, mode & 7];
+    // Tag and permission, and whose: acl(5)'s order, as Linux lays it out.
+    let entries = [
+        (0x01, user, NOBODY),
+        (0x02, user, also.0),
+        (0x04, group, NOBODY),
+        (0x08, group, also.1),
+        (0x10, 7, NOBODY),
+        (0x20, other, NOBODY),
+    ];
+    let mut words = [VERSION.to_le(); 13];
+    let mut len = 1;
+    for (tag, permission, id) in entries {
+        // Who is the file's own already needs no entry beside that.
+        if !(tag == 0x02 && also.0 == own.0 || tag == 0x08 && also.1 == own.1) {
+            words[len..len + 2].copy_from_slice(&[(tag | permission << 16).to_le(), id.to_le()]);
+            len += 2;
+        }
+    }
+    // SAFETY: the strings are NUL-terminated, and `words` is readable for so many bytes.
+    check(unsafe { libc::lsetxattr(path.as_ptr(), ACCESS_LIST.as_ptr(), words.as_ptr().cast(), len * 4, 0) }.into())
 }
 
 /// How many bytes the file system of `path` has left for the caller.

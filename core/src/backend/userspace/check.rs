@@ -5,15 +5,16 @@
 use core::sync::atomic::Ordering::SeqCst;
 use std::collections::BTreeSet;
 use std::ffi::CString;
-use std::fs::{self, File as StdFile};
+use std::fs::{self, File as StdFile, FileType, Permissions};
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::books::{Writer, bucket_of};
+use super::files::REMOVED;
 use super::holders::Found;
 use super::layout::{
     BLOCKS, Block, HOLDER_SEQUENCES, Holder, Layout, MAGIC, PROCESSES, SEGMENTS, Segment, State, VERSION, Word, id, split,
@@ -90,11 +91,11 @@ fn open(dir: &Path) -> Result<Registry, String> {
     Registry::open_or_create(dir)
 }
 
-/// Makes a namespace.
+/// Makes a namespace: a private one, or one that every user may share.
 ///
 /// # Errors
 /// A message for people: there is one, or it can't be made.
-pub fn create(dir: &Path, limits: &Limits) -> Result<(), String> {
+pub fn create(dir: &Path, limits: &Limits, shared: bool) -> Result<(), String> {
     // That of the user's namespaces is made by the first of them.
     let users = directory("default")?;
     if let Some(parent) = dir.parent().filter(|parent| users.parent() == Some(parent)) {
@@ -118,7 +119,24 @@ pub fn create(dir: &Path, limits: &Limits) -> Result<(), String> {
             limit.store(value, SeqCst);
         }
     }
+    if shared {
+        header.shared.store(1, SeqCst);
+        share(dir).map_err(|error| fault(dir, words(&error)))?;
+    }
     Ok(())
+}
+
+/// Opens a new namespace to all users; its directory last, so that nobody sees it half done.
+fn share(dir: &Path) -> io::Result<()> {
+    let open = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode));
+    let lives = dir.join("lives");
+    StdFile::options().write(true).create(true).truncate(false).open(&lives)?;
+    let removed = dir.join(REMOVED);
+    fs::create_dir(&removed)?;
+    open(&lives, 0o666)?;
+    open(&removed, 0o777)?;
+    open(&dir.join("registry"), 0o666)?;
+    open(dir, 0o1777)
 }
 
 /// The file of lives; `None` if no process has ever lived there.
@@ -234,6 +252,8 @@ struct Files {
     own: Vec<(PathBuf, Own)>,
     /// One that is none of them.
     other: Option<PathBuf>,
+    /// A shared namespace's directory for removed segments.
+    removed: Option<PathBuf>,
 }
 
 impl Files {
@@ -241,7 +261,15 @@ impl Files {
         let mut files = Files::default();
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
-            match Own::of(entry.file_name().as_bytes()).filter(|_| entry.file_type().is_ok_and(|kind| kind.is_file())) {
+            let is = |of: fn(&FileType) -> bool| entry.file_type().is_ok_and(|kind| of(&kind));
+            if entry.file_name() == REMOVED && is(FileType::is_dir) {
+                let Files { own, other, .. } = Files::of(&entry.path())?;
+                files.own.extend(own);
+                files.other = other.or(files.other);
+                files.removed = Some(entry.path());
+                continue;
+            }
+            match Own::of(entry.file_name().as_bytes()).filter(|_| is(FileType::is_file)) {
                 Some(which) => files.own.push((entry.path(), which)),
                 None => files.other = Some(entry.path()),
             }
@@ -256,7 +284,7 @@ impl Files {
 /// A message for people.
 pub fn remove(dir: &Path) -> Result<(), String> {
     let fault = |what: &str| fault(dir, what);
-    let Files { mut own, other } = Files::of(dir).map_err(|error| fault(&words(&error)))?;
+    let Files { mut own, other, removed } = Files::of(dir).map_err(|error| fault(&words(&error)))?;
     // The registry last: until then whoever comes joins what goes, and does not begin anew in the middle of it.
     own.sort_by_key(|(_, which)| *which == Own::Registry);
     for (path, _) in own {
@@ -266,6 +294,10 @@ pub fn remove(dir: &Path) -> Result<(), String> {
             }
             _ => {}
         }
+    }
+    if let Some(removed) = removed {
+        // With something in it that is not its own it stays, and is spoken of below.
+        let _ = fs::remove_dir(removed);
     }
     if let Some(other) = other {
         return Err(fault(&format!("removed, but {} is not its own: the directory stays", other.display())));
@@ -432,7 +464,9 @@ impl<'a> Look<'a> {
             }
             if word.has_file && word.is_there() {
                 let wanted = size.checked_next_multiple_of(page_size);
-                match fs::symlink_metadata(self.dir.join(format!("segment.{shmid}"))) {
+                let name = format!("segment.{shmid}");
+                let meta = fs::symlink_metadata(self.dir.join(&name));
+                match meta.or_else(|error| fs::symlink_metadata(self.dir.join(REMOVED).join(&name)).map_err(|_| error)) {
                     Ok(meta) if meta.is_file() && Some(meta.len()) == wanted => {}
                     Ok(meta) => self.lasting(format!("segment.{shmid}: {} bytes, too few or too many for {size}", meta.len())),
                     Err(error) => self.lasting(format!("segment.{shmid}: {}", words(&error))),

@@ -174,7 +174,7 @@ impl Userspace {
                 return Err(Errno::EIDRM);
             }
             if word.has_file {
-                self.registry.change_file(shmid, set.shm_perm.uid, set.shm_perm.gid, mode)?;
+                self.registry.change_file(&found, set.shm_perm.uid, set.shm_perm.gid, mode)?;
             }
             let after = Word { second: !word.second, ..word };
             let owner = found.segment.owner(after);
@@ -216,6 +216,8 @@ impl Userspace {
         }
         if self.registry.destroy_if_free(&found, &mut self.asker()) {
             writer.uncount(found.index, pages);
+        } else {
+            self.registry.set_aside(shmid);
         }
         Ok(0)
     }

@@ -210,14 +210,10 @@ impl Registry {
             segment.advance(word, Word { state: State::Removed, ..word });
             return false;
         }
-        if word.has_file
-            && let Ok(path) = self.segment_path(found.id())
-            && let Some(path) = path.as_c_str()
-        {
-            if segment.flags.load(SeqCst) & HAS_ANCHORS != 0 {
-                crate::sys::free_pages(path, segment.size.load(SeqCst));
-            }
-            crate::sys::unlink(path);
+        let has_anchors = segment.flags.load(SeqCst) & HAS_ANCHORS != 0;
+        if word.has_file && !self.remove_file(segment, found.id(), has_anchors) {
+            // Its memory is not free either. Its creator or root will come by.
+            return false;
         }
         segment.more.store(0, SeqCst);
         segment.advance(word, Word { state: State::Free, has_file: false, locked: false, ..word })

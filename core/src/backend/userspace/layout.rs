@@ -69,6 +69,8 @@ pub struct Header {
     /// How many pages the file system had left at `room_at`, in seconds, less those promised since.
     pub room: AtomicU64,
     pub room_at: AtomicU64,
+    /// 1 if it was made for several users.
+    pub shared: AtomicU64,
 }
 
 /// A process that has something attached, or changes the books.

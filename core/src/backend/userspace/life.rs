@@ -174,7 +174,9 @@ impl OwnLife {
 impl Registry {
     fn lives(&self, flags: i32) -> Result<File, Errno> {
         let path = self.path(format_args!("lives"))?;
-        File::open(path.as_c_str().ok_or(Errno::ENAMETOOLONG)?, flags | libc::O_RDWR | libc::O_NOFOLLOW, 0o600)
+        // In a shared namespace it is there from the start, and O_CREAT may not be allowed on another's file (fs.protected_regular).
+        let flags = if self.is_shared() { flags & !libc::O_CREAT } else { flags };
+        File::open(path.as_c_str(), flags | libc::O_RDWR | libc::O_NOFOLLOW, 0o600)
     }
 
     /// Claims a life for the process `pid`; 0 for one that is not known yet. With `inherited` a forked child has it too.

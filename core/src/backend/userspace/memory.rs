@@ -1,12 +1,12 @@
-//! A segment's memory: its file, and mappings of it in the host.
+//! Mappings of a segment's file in the host.
 
 use crate::errno::Errno;
 use crate::sys::{self, File};
 
 use super::anchors::Anchors;
 use super::holders::Found;
-use super::layout::{HAS_ANCHORS, Word};
-use super::registry::{PathBuffer, Registry};
+use super::layout::HAS_ANCHORS;
+use super::registry::Registry;
 use core::sync::atomic::Ordering::SeqCst;
 
 /// Where an attach is to go.
@@ -27,14 +27,6 @@ pub struct Access {
 }
 
 impl Registry {
-    /// The path of a segment's file.
-    ///
-    /// # Errors
-    /// See [`Registry::path`].
-    pub fn segment_path(&self, id: i32) -> Result<PathBuffer, Errno> {
-        self.path(format_args!("segment.{id}"))
-    }
-
     /// Maps a segment into the host.
     ///
     /// # Errors
@@ -44,46 +36,21 @@ impl Registry {
         if is_common && let Some(address) = anchors.attach(found.id(), len) {
             return Ok(address);
         }
-        let path = self.segment_path(found.id())?;
-        let path = path.as_c_str().ok_or(Errno::ENAMETOOLONG)?;
         if !found.segment.load().has_file {
-            let file = self.make_file(found, path, len)?;
+            let file = self.make_file(found, len)?;
             // A mapping of it could be made writable by mprotect.
             if let Some(file) = file.filter(|_| access.write) {
                 return map(&file, len, place, access);
             }
         }
         let mode = if access.write { libc::O_RDWR } else { libc::O_RDONLY };
-        let file = File::open(path, mode | libc::O_NOFOLLOW, 0).map_err(|errno| match errno {
-            Errno::ENOENT => Errno::EIDRM,
-            other => other,
-        })?;
+        let file = self.open_segment(found, len, mode)?.ok_or(Errno::EIDRM)?;
         if is_common {
             // Noted first: whoever destroys the segment has to know.
             found.segment.flags.fetch_or(HAS_ANCHORS, SeqCst);
             anchors.offer(found.id(), &file);
         }
         map(&file, len, place, access)
-    }
-
-    /// A segment's file is made when somebody attaches it. Whoever finds it without its size gives it that: all give it the same.
-    #[inline(never)]
-    fn make_file(&self, found: &Found<'_>, path: &core::ffi::CStr, len: u64) -> Result<Option<File>, Errno> {
-        let segment = found.segment;
-        let mode = segment.owner(found.word).mode.load(SeqCst) as u32 & 0o777;
-        let file = match File::open(path, libc::O_RDWR | libc::O_CREAT | libc::O_NOFOLLOW, 0o600) {
-            // Another made it just now, and its mode shuts us out from writing, as shmat's flags do.
-            Err(Errno::EACCES) if segment.load().has_file => return Ok(None),
-            other => other?,
-        };
-        sys::truncate(&file, len).map_err(|errno| if errno == Errno::EFBIG { Errno::ENOMEM } else { errno })?;
-        sys::set_mode(&file, mode)?;
-        loop {
-            let word = segment.load();
-            if word.has_file || word.sequence != found.word.sequence || segment.advance(word, Word { has_file: true, ..word }) {
-                return Ok(Some(file));
-            }
-        }
     }
 }
 

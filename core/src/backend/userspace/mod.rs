@@ -1,7 +1,7 @@
 //! System V shared memory in user space: a namespace is a directory of tmpfs with a registry that all its processes map.
 //!
 //! [`registry`] opens a namespace, [`layout`] says what the registry looks like, [`books`] changes it, [`holders`] counts attaches, [`life`]
-//! tells who is alive, [`memory`] maps segments, [`anchors`] make that cheap, [`attachments`] remembers where, [`pieces`] follows what the host does to
+//! tells who is alive, [`files`] keeps segments' memory, [`memory`] maps it, [`anchors`] make that cheap, [`attachments`] remembers where, [`pieces`] follows what the host does to
 //! them by itself, [`permission`] is the kernel's rules; here are the
 //! calls. Each checks in the order in which Linux does.
 //!
@@ -14,6 +14,7 @@ mod attachments;
 mod books;
 pub mod check;
 mod control;
+mod files;
 mod holders;
 pub mod layout;
 mod life;
@@ -27,6 +28,7 @@ use std::path::Path;
 
 use anchors::Anchors;
 use attachments::{Attachment, Attachments};
+use files::next_sequence;
 use holders::Found;
 use layout::{SEGMENTS, Segment, State, Word, id, split};
 use life::{Asker, Life, NextLife, OwnLife};
@@ -202,7 +204,10 @@ impl Userspace {
         let index = writer.free_slot()?;
         let segment = registry.segment(index).ok_or(Errno::ENOSPC)?;
         let before = segment.load();
-        let sequence = if before.sequence == u16::MAX { 1 } else { before.sequence + 1 };
+        let mut sequence = next_sequence(before.sequence);
+        if registry.is_shared() {
+            sequence = registry.make_shared_file(index, sequence, pages * self.page_size, flags as u32 & 0o777)?;
+        }
         segment.key.store(key as u32, SeqCst);
         segment.flags.store(flags as u32 & !0o777, SeqCst);
         segment.size.store(size, SeqCst);
@@ -216,7 +221,7 @@ impl Userspace {
         segment.atime.store(0, SeqCst);
         segment.dtime.store(0, SeqCst);
         segment.more.store(0, SeqCst);
-        let word = Word { state: State::Live, second: false, locked: false, has_file: false, sequence };
+        let word = Word { state: State::Live, second: false, locked: false, has_file: registry.is_shared(), sequence };
         writer.enter(index, segment, key, || segment.word.store(word.to_u64(), SeqCst));
         Ok(id(index, sequence) as u64)
     }

@@ -1,7 +1,8 @@
 //! A namespace's directory: the registry that all its processes map, the file of lives, and a file a segment.
 //!
 //! A private namespace belongs to one user, and nobody else can look into it: a directory that is another user's, open to others, or a
-//! symbolic link that somebody put into the way, is refused.
+//! symbolic link that somebody put into the way, is refused. A shared one is a directory like /tmp, in which everybody may make files
+//! and remove their own; by a name only that of root or of the caller is found.
 
 use core::ffi::CStr;
 use core::fmt::Write;
@@ -27,6 +28,7 @@ const SHMMNI: u64 = 4096;
 pub struct Registry {
     dir: CString,
     layout: View<Layout>,
+    is_shared: bool,
 }
 
 /// A path in a buffer: a call must not allocate.
@@ -36,9 +38,10 @@ pub struct PathBuffer {
 }
 
 impl PathBuffer {
-    /// The path; `None` if it did not fit.
-    pub fn as_c_str(&self) -> Option<&CStr> {
-        CStr::from_bytes_with_nul(self.bytes.get(..=self.len)?).ok()
+    /// The path.
+    pub fn as_c_str(&self) -> &CStr {
+        // The last byte is never written.
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
     }
 }
 
@@ -57,6 +60,19 @@ impl Write for PathBuffer {
 /// # Errors
 /// A message for people.
 pub fn directory(namespace: &str) -> Result<PathBuf, String> {
+    let shared = shared_directory(namespace)?;
+    let is_trusted = |meta: fs::Metadata| meta.is_dir() && (meta.uid() == 0 || meta.uid() == sys::geteuid());
+    if namespace.starts_with('/') || fs::symlink_metadata(&shared).is_ok_and(is_trusted) {
+        return Ok(shared);
+    }
+    Ok(base().join(namespace))
+}
+
+/// The directory of the shared namespace with this name, whether there is one or not; an absolute path is one as it is.
+///
+/// # Errors
+/// A message for people.
+pub fn shared_directory(namespace: &str) -> Result<PathBuf, String> {
     if namespace.starts_with('/') {
         return Ok(PathBuf::from(namespace));
     }
@@ -67,13 +83,26 @@ pub fn directory(namespace: &str) -> Result<PathBuf, String> {
             namespace.escape_debug()
         ));
     }
-    Ok(base().join(namespace))
+    Ok(root().join([SHARED, namespace].concat()))
+}
+
+/// What the names of shared namespaces' directories begin with, beside those of users.
+pub const SHARED: &str = "shmgate-shared-";
+
+/// Where shared namespaces and users' directories are.
+pub fn root() -> &'static Path {
+    Path::new(if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "/tmp" })
 }
 
 /// Where the calling user's named namespaces are.
 fn base() -> PathBuf {
-    let base = if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "/tmp" };
-    PathBuf::from(format!("{base}/shmgate-{}", sys::geteuid()))
+    root().join(format!("shmgate-{}", sys::geteuid()))
+}
+
+/// The owner of a directory that is open to everybody, as that of a shared namespace is.
+fn open_to_all(dir: &Path) -> Option<u32> {
+    let meta = fs::symlink_metadata(dir).ok()?;
+    (meta.is_dir() && meta.mode() & 0o1777 == 0o1777).then_some(meta.uid())
 }
 
 fn private(dir: &Path) -> Result<(), String> {
@@ -106,6 +135,8 @@ fn make_directory(dir: &Path) -> Result<(), String> {
     }
 }
 
+const OPEN: &str = "is open to others; use a directory of mode 0700, or make it with: shmgate namespace create --shared";
+
 impl Registry {
     /// Opens the namespace in `dir`, and makes it if there is none.
     ///
@@ -115,7 +146,10 @@ impl Registry {
         if dir.parent() == Some(&base()) {
             make_directory(&base())?;
         }
-        make_directory(dir)?;
+        let shared_by = open_to_all(dir);
+        if shared_by.is_none() {
+            make_directory(dir)?;
+        }
         let fault = |what: &str| format!("namespace {}: {what}", dir.display());
         let path = |name: &str| CString::new(dir.join(name).as_os_str().as_bytes()).map_err(|_| fault("has a NUL in its name"));
         if dir.as_os_str().len() > 200 {
@@ -126,13 +160,24 @@ impl Registry {
             match File::open(&registry, libc::O_RDWR | libc::O_NOFOLLOW, 0) {
                 Ok(file) => {
                     let layout = map(&file).map_err(|what| fault(&what))?;
-                    return Ok(Registry { dir: path("")?, layout });
+                    let by = sys::stat_fd(file.fd()).map_err(|errno| fault(errno.text()))?.st_uid;
+                    if shared_by.is_some_and(|owner| owner != by || layout.header.shared.load(SeqCst) == 0) {
+                        return Err(fault(OPEN));
+                    }
+                    return Ok(Registry { dir: path("")?, layout, is_shared: shared_by.is_some() });
                 }
+                Err(Errno::ENOENT) if shared_by.is_some() => return Err(fault(OPEN)),
                 Err(Errno::ENOENT) => create(dir).map_err(|errno| fault(&format!("can't be made: {}", errno.text())))?,
                 Err(errno) => return Err(fault(errno.text())),
             }
         }
         Err(fault("comes and goes; is somebody removing it?"))
+    }
+
+    /// True if several users have it.
+    #[inline]
+    pub fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
     /// The registry's memory.
@@ -178,26 +223,6 @@ impl Registry {
         Ok(path)
     }
 
-    /// How many bytes of a segment are in memory.
-    #[inline(never)]
-    pub fn resident(&self, id: i32) -> u64 {
-        let path = self.segment_path(id).ok();
-        let stat = path.as_ref().and_then(PathBuffer::as_c_str).and_then(|path| sys::stat(path, false).ok());
-        stat.map_or(0, |stat| stat.st_blocks as u64 * 512)
-    }
-
-    /// Gives a segment's file another owner and mode.
-    ///
-    /// # Errors
-    /// chown's and chmod's.
-    #[inline(never)]
-    pub fn change_file(&self, id: i32, uid: u32, gid: u32, mode: u32) -> Result<(), Errno> {
-        let path = self.segment_path(id)?;
-        let path = path.as_c_str().ok_or(Errno::ENAMETOOLONG)?;
-        sys::change_owner(path, uid, gid)?;
-        sys::change_mode(path, mode)
-    }
-
     /// Looks whether the file system has room for `pages` more: touching one that it has not is SIGBUS. It is asked once a second, and
     /// when what it had is nearly promised away. Under the lock.
     ///
@@ -225,8 +250,7 @@ impl Registry {
     #[inline(never)]
     pub fn make_room(&self, start: usize, end: usize) -> Result<(), Errno> {
         let path = self.path(format_args!("registry"))?;
-        let path = path.as_c_str().ok_or(Errno(libc::ENAMETOOLONG))?;
-        let file = File::open(path, libc::O_RDWR | libc::O_NOFOLLOW, 0)?;
+        let file = File::open(path.as_c_str(), libc::O_RDWR | libc::O_NOFOLLOW, 0)?;
         sys::allocate_range(&file, start as u64, (end - start) as u64)
     }
 }
@@ -271,6 +295,6 @@ fn create(dir: &Path) -> Result<(), Errno> {
             sys::link(&draft, &c_path("registry".into())?)
                 .or_else(|errno| if errno == Errno::EEXIST { Ok(()) } else { Err(errno) })
         });
-    sys::unlink(&draft);
+    let _ = sys::unlink(&draft);
     made
 }
