@@ -5,20 +5,26 @@ mod common;
 use std::ffi::OsStr;
 use std::fs;
 use std::mem::offset_of;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use common::{place, refused, shmgate, until_ended};
 use shmgate_core::backend::userspace::layout::{Header, Layout};
-use shmgate_core::backend::userspace::registry::directory;
+use shmgate_core::backend::userspace::registry::{directory, shared_directory};
 use shmgate_testkit::compile::program;
 use shmgate_testkit::run::TIMEOUT;
-use shmgate_testkit::{Agent, Namespace, Run, Status, run_trials, trials};
+use shmgate_testkit::{Agent, Namespace, Run, Status, Userspace, root_trials, run_trials, trials};
 
 fn main() -> ExitCode {
-    run_trials(trials![
+    let several_users = root_trials![
+        the_kernel_keeps_out_whom_the_mode_keeps_out,
+        whoever_detaches_last_frees_a_removed_segment,
+        only_a_trusted_shared_namespace_is_found_by_its_name,
+    ];
+    let mut trials = trials![
+        a_shared_namespace_is_made_listed_and_removed,
         a_namespace_is_made_with_limits_listed_and_removed,
         names_that_are_none_are_refused,
         a_namespace_in_use_is_not_removed,
@@ -30,7 +36,9 @@ fn main() -> ExitCode {
         an_isolated_run_leaves_nothing,
         what_a_killed_isolated_run_left_goes_with_its_last_process,
         a_daemon_keeps_its_isolated_namespace,
-    ])
+    ];
+    trials.extend(several_users);
+    run_trials(trials)
 }
 
 /// A namespace of a test's own among the user's, gone with the test.
@@ -43,6 +51,13 @@ impl Named {
     fn new(name: &str) -> Named {
         let name = format!("test-{name}-{}", std::process::id());
         Named { dir: directory(&name).unwrap(), name }
+    }
+
+    /// A shared one.
+    fn shared(name: &str) -> Named {
+        let mut named = Named::new(name);
+        named.dir = shared_directory(&named.name).unwrap();
+        named
     }
 
     fn agent(&self) -> Agent {
@@ -98,13 +113,106 @@ fn a_namespace_is_made_with_limits_listed_and_removed() {
     let table = namespace(&["list"]).output().stdout;
     let line = |start: &str| table.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
     let columns: Vec<String> = line(&own.name).split_whitespace().map(str::to_owned).collect();
-    assert_eq!(columns[1..], ["2", "66536", "1"], "{table}");
-    assert_eq!(line("NAME").len(), line(&own.name).len(), "{table}");
+    assert_eq!(columns[1..], ["2", "66536", "1", "no"], "{table}");
+    assert_eq!(line("NAME").find("SHARED"), line(&own.name).rfind("no"), "{table}");
     drop(agent);
     namespace(&["remove", &own.name]).output().silent();
     assert!(!own.dir.exists());
     refused(&namespace(&["remove", &own.name]).output(), 1, &["there is none", "shmgate namespace list"]);
     refused(&namespace(&["check", &own.name]).output(), 1, &["there is none"]);
+}
+
+fn a_shared_namespace_is_made_listed_and_removed() {
+    let own = Named::shared("common");
+    let create = |arguments: &[&str]| namespace(&["create"]).args(arguments).args([&own.name]).output();
+    create(&["--shared", "--shmmni", "1"]).silent();
+    let mode = |name: &str| fs::metadata(own.dir.join(name)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(["", "registry", "lives", "removed"].map(mode), [0o1777, 0o666, 0o666, 0o777]);
+    refused(&create(&["--shared"]), 1, &["is there already", "shmgate namespace remove"]);
+    // A program finds it by its name.
+    let mut agent = own.agent();
+    agent.number("get 0 4096 0600");
+    assert_eq!(agent.ask("get 0 4096 0600"), "ENOSPC");
+    assert_eq!(listed(&own.name), Some([1, 4096, 1]));
+    let table = namespace(&["list"]).output().stdout;
+    assert!(table.lines().any(|line| line.starts_with(&own.name) && line.ends_with(" yes")), "{table}");
+    namespace(&["check", &own.name]).output().silent();
+    namespace(&["remove", &own.name]).output().silent();
+    assert!(!own.dir.exists());
+    // A private one of the name would be hidden by it.
+    create(&[]).silent();
+    refused(&create(&["--shared"]), 1, &["private one of this name", "shmgate namespace remove /"]);
+    namespace(&["remove", &own.name]).output().silent();
+}
+
+/// Whether a user of no rights can read a file.
+fn can_read(path: &Path) -> bool {
+    let user = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--", "cat"];
+    let said = Run::new("setpriv").args(user).arg(path).output();
+    assert!(said.status == Status::Exited(0) || said.stderr.contains("Permission denied"), "{said}");
+    said.status == Status::Exited(0)
+}
+
+fn the_kernel_keeps_out_whom_the_mode_keeps_out() {
+    let namespace = Userspace::shared();
+    let mut agent = Agent::start(Run::on_userspace(program("agent"), &namespace));
+    let shmid = agent.number(&format!("get 77 4096 0{:o}", 0o1600));
+    let file = namespace.directory().join(format!("segment.{shmid}"));
+    assert!(!can_read(&file), "0600, another's");
+    agent.number(&format!("set {shmid} 0604"));
+    assert!(can_read(&file), "0604, another's");
+    agent.number(&format!("give {shmid} 65534 0640"));
+    assert!(can_read(&file), "given to the user, who created it not");
+    agent.number(&format!("give {shmid} 65534 0060"));
+    assert!(!can_read(&file), "the owner's bits count, and not the group's");
+    agent.number(&format!("give {shmid} 0 0600"));
+    assert!(!can_read(&file), "taken back");
+}
+
+fn whoever_detaches_last_frees_a_removed_segment() {
+    let namespace = Userspace::shared();
+    let agent = |uid| {
+        let mut agent = Agent::start(Run::on_userspace(program("agent"), &namespace));
+        agent.number(&format!("uid {uid}"));
+        agent
+    };
+    let (mut creator, mut other, mut third) = (agent(65533), agent(65534), agent(65532));
+    let shmid = creator.number(&format!("get 77 4096 0{:o}", 0o1666));
+    let attached = other.number(&format!("at {shmid}"));
+    creator.number(&format!("rm {shmid}"));
+    let removed = namespace.directory().join(format!("removed/segment.{shmid}"));
+    assert!(removed.exists() && !namespace.directory().join(format!("segment.{shmid}")).exists());
+    let again = third.number(&format!("at {shmid}"));
+    third.number(&format!("dt {again}"));
+    other.number(&format!("dt {attached}"));
+    assert!(!removed.exists());
+    // A file of another in that directory is not taken for the segment.
+    let shmid = creator.number(&format!("get 77 4096 0{:o}", 0o1666));
+    creator.number(&format!("at {shmid}"));
+    creator.number(&format!("rm {shmid}"));
+    let removed = namespace.directory().join(format!("removed/segment.{shmid}"));
+    fs::remove_file(&removed).unwrap();
+    fs::write(&removed, [0; 4096]).unwrap();
+    fs::set_permissions(&removed, fs::Permissions::from_mode(0o666)).unwrap();
+    assert_eq!(third.ask(&format!("at {shmid}")), "EIDRM");
+}
+
+fn only_a_trusted_shared_namespace_is_found_by_its_name() {
+    let own = Named::shared("squatted");
+    namespace(&["create", "--shared", &own.name]).output().silent();
+    std::os::unix::fs::chown(&own.dir, Some(65534), None).unwrap();
+    std::os::unix::fs::chown(own.dir.join("registry"), Some(65534), None).unwrap();
+    let private = directory(&own.name).unwrap();
+    assert_ne!(private, own.dir);
+    own.agent().number("get 0 4096 0600");
+    assert!(private.join("registry").exists());
+    fs::remove_dir_all(&private).unwrap();
+    // Named by its directory it is what the user wants.
+    let dir = own.dir.to_str().unwrap();
+    shmgate(["run", "-q", "--backend", "userspace", "--namespace", dir, "--", "ipcmk", "-M", "1"]).output().success();
+    // A registry that is not the directory's owner's is nobody's.
+    std::os::unix::fs::chown(own.dir.join("registry"), Some(65533), None).unwrap();
+    refused(&namespace(&["check", dir]).output(), 1, &["open to others"]);
 }
 
 fn names_that_are_none_are_refused() {

@@ -1,6 +1,6 @@
 /* One call a command: an actor in tests with several processes.
  *
- *   get KEY SIZE FLAGS | at ID [FLAGS] | dt N | rm ID | set ID MODE | stat ID | key PATH PROJ
+ *   get KEY SIZE FLAGS | at ID [FLAGS] | dt N | rm ID | set ID MODE | give ID UID MODE | stat ID | key PATH PROJ
  *   child COMMAND      the command in a forked child that then exits
  *   hold, release      fork a child that only waits; kill it
  *   exec               this program anew, same environment      ungated    the same without the preload
@@ -65,10 +65,10 @@ static void again(char *self, int gated)
 	answer(-1);
 }
 
-static long change_mode(int shmid, unsigned mode)
+static long change(int shmid, uid_t uid, unsigned mode)
 {
 	struct shmid_ds ds = {0};
-	ds.shm_perm.uid = geteuid();
+	ds.shm_perm.uid = uid;
 	ds.shm_perm.gid = getegid();
 	ds.shm_perm.mode = mode;
 	return shmctl(shmid, IPC_SET, &ds);
@@ -109,7 +109,9 @@ static void obey(char *line, char *self)
 	else if (!strcmp(verb, "rm"))
 		answer(shmctl((int)a, IPC_RMID, NULL));
 	else if (!strcmp(verb, "set"))
-		answer(change_mode((int)a, (unsigned)b));
+		answer(change((int)a, geteuid(), (unsigned)b));
+	else if (!strcmp(verb, "give"))
+		answer(change((int)a, (uid_t)b, (unsigned)c));
 	else if (!strcmp(verb, "stat")) {
 		if (shmctl((int)a, IPC_STAT, &ds) == -1)
 			answer(-1);

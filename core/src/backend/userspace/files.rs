@@ -135,7 +135,8 @@ impl Registry {
                 sys::drop_access_list(path);
                 return sys::change_mode(path, mode);
             }
-            sys::set_access_list(path, (creator as u32, (creator >> 32) as u32), (uid, gid), mode)
+            let set = sys::set_access_list(path, (creator as u32, (creator >> 32) as u32), (uid, gid), mode);
+            set.map_err(|errno| if errno == Errno::EOPNOTSUPP { Errno::EPERM } else { errno })
         })
     }
 
