@@ -6,6 +6,8 @@
 //! | ftok | so that a record can say which path a key came from |
 //! | setuid, seteuid, setreuid, setresuid | a record has the caller's uid, and asking the kernel for each would double a call's cost; and the journal has to be opened while the process may |
 //! | _Fork | it runs no fork handlers, and the child's attaches are to be counted |
+//! | clone, syscall (in `clone`) | so may these make a child |
+//! | mmap, mmap64, munmap, mremap (in `mappings`) | by these a host changes what it has attached in user space |
 //! | dlopen (in `dlopen`) | RTLD_DEEPBIND would let a library's calls past us |
 //!
 //! With nothing set a hook calls the next function and returns, and that is all.

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `hooks` | the hooked functions: shmget, shmat, shmdt, shmctl, and what must be hooked beside them |
 //! | `mappings` | the hooks of mmap, munmap and mremap, by which a host may change its attaches |
+//! | `clone` | the hooks of clone and syscall, which may fork |
 //! | `dlopen` | the hook of dlopen, which has to keep its caller's return address |
 //! | `capi` | `shmgate_*`, from which include/shmgate.h is made |
 //! | `edge` | a hook's way in and out: the gate, panics, errno |
@@ -14,6 +15,7 @@
 //! because a test binary that links a hook would call itself.
 
 mod capi;
+mod clone;
 mod dlopen;
 mod edge;
 mod hooks;

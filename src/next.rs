@@ -45,6 +45,7 @@ next!(shmdt: unsafe extern "C" fn(*const c_void) -> c_int, Functions::SYSTEM_CAL
 next!(shmctl: unsafe extern "C" fn(c_int, c_int, *mut libc::shmid_ds) -> c_int, Functions::SYSTEM_CALLS.shmctl);
 next!(ftok: unsafe extern "C" fn(*const c_char, c_int) -> key_t, no_ftok);
 next!(_Fork: unsafe extern "C" fn() -> pid_t, fork_by_clone);
+next!(clone: Clone, no_clone);
 next!(setuid: unsafe extern "C" fn(uid_t) -> c_int, no_setuid);
 next!(seteuid: unsafe extern "C" fn(uid_t) -> c_int, no_seteuid);
 next!(setreuid: unsafe extern "C" fn(uid_t, uid_t) -> c_int, no_setreuid);
@@ -116,6 +117,28 @@ unsafe extern "C" fn mremap_by_call(
     unsafe { libc::syscall(libc::SYS_mremap, old, old_size, new_size, flags, new) as *mut c_void }
 }
 
+type Clone = unsafe extern "C" fn(
+    extern "C" fn(*mut c_void) -> c_int,
+    *mut c_void,
+    c_int,
+    *mut c_void,
+    *mut c_void,
+    *mut c_void,
+    *mut c_void,
+) -> c_int;
+
+unsafe extern "C" fn no_clone(
+    _: extern "C" fn(*mut c_void) -> c_int,
+    _: *mut c_void,
+    _: c_int,
+    _: *mut c_void,
+    _: *mut c_void,
+    _: *mut c_void,
+    _: *mut c_void,
+) -> c_int {
+    not_implemented()
+}
+
 /// All that the kernel backend calls.
 pub fn functions() -> Functions {
     Functions { shmget: shmget(), shmat: shmat(), shmdt: shmdt(), shmctl: shmctl() }
@@ -123,7 +146,7 @@ pub fn functions() -> Functions {
 
 /// Finds all of them, so that nobody has to later.
 pub fn find_all() {
-    let _ = (functions(), ftok(), _Fork(), setuid(), seteuid(), setreuid(), setresuid());
+    let _ = (functions(), ftok(), _Fork(), clone(), setuid(), seteuid(), setreuid(), setresuid());
     mmap::find();
     munmap::find();
     mremap::find();

@@ -12,7 +12,7 @@ use shmgate_core::backend::userspace::Userspace;
 use shmgate_core::errno::HostErrno;
 use shmgate_core::gate::Gate;
 
-use crate::{dlopen, next};
+use crate::{clone, dlopen, next};
 
 static GATE: OnceBox<Gate> = OnceBox::new();
 
@@ -109,6 +109,7 @@ extern "C" fn constructor() {
     guarded(c"constructor", || {
         // All of them now: later the dynamic linker's lock may be held by a thread that a fork left behind.
         next::find_all();
+        clone::prepare();
         dlopen::prepare(gate().drops_deepbind());
         // SAFETY: the handlers only touch the gate, which lives as long as the process; the library is never unloaded (-z nodelete).
         unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) };
