@@ -366,6 +366,12 @@ pub fn page_size() -> u64 {
     unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
 }
 
+/// True if there is a process with this id in the caller's PID namespace, dead and not waited for yet or not.
+pub fn has_process(pid: u32) -> bool {
+    // SAFETY: takes no pointer. kill(pid, 0) would do too, but some security modules report it.
+    unsafe { libc::getpgid(pid as libc::pid_t) >= 0 || Errno::last() != Errno(libc::ESRCH) }
+}
+
 /// Gives the processor away.
 pub fn yield_now() {
     // SAFETY: always succeeds.

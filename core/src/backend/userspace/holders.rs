@@ -11,6 +11,7 @@ use super::life::{Asker, Life};
 use super::now;
 use super::registry::Registry;
 use crate::errno::Errno;
+use crate::sys;
 
 /// Blocks that get room at a time.
 const BLOCKS_AT_A_TIME: usize = 8;
@@ -125,6 +126,30 @@ impl Registry {
             }
         }
         count
+    }
+
+    /// True if `life` is noted as a holder.
+    pub fn is_held_by(&self, found: &Found<'_>, life: Life) -> bool {
+        let holders = self.places(found).filter_map(|place| Holder::from_u64(place.load(SeqCst)));
+        holders.into_iter().any(|holder| holder.life() == life && found.owns(holder))
+    }
+
+    /// Notices which of a segment's other holders have died, as long as they are few: what their deaths note comes before what
+    /// `own` is about to note. A process that nobody has waited for yet counts as alive.
+    #[inline(never)]
+    pub fn notice_deaths(&self, found: &Found<'_>, own: Life) {
+        let mut few = [None; 3];
+        let holders = found.segment.holders.iter().filter_map(|place| Holder::from_u64(place.load(SeqCst)));
+        for (at, holder) in holders.filter(|holder| holder.life() != own && found.owns(*holder)).enumerate() {
+            match few.get_mut(at) {
+                Some(place) => *place = Some(holder.life()),
+                None => return,
+            }
+        }
+        let is_gone = |life| self.pid_of(life).is_none_or(|pid| pid != 0 && !sys::has_process(pid));
+        if few.into_iter().flatten().any(is_gone) {
+            self.count(found, &mut Asker::new(self, Some(own)));
+        }
     }
 
     #[inline(never)]

@@ -248,6 +248,14 @@ impl Registry {
         }
     }
 
+    /// The lives that processes with this pid have claimed.
+    pub fn lives_of(&self, pid: u32) -> impl Iterator<Item = Life> {
+        self.processes().iter().enumerate().filter_map(move |(at, slot)| {
+            let word = ProcessWord::from_u64(slot.word.load(SeqCst));
+            (word.taken && word.pid == pid).then_some(Life { process: at as u16, generation: word.generation })
+        })
+    }
+
     /// What the registry says about a life: its pid, `None` if the slot is another's by now.
     pub fn pid_of(&self, life: Life) -> Option<u32> {
         let word = ProcessWord::from_u64(self.processes().get(usize::from(life.process))?.word.load(SeqCst));

@@ -67,14 +67,30 @@ impl Userspace {
     pub fn open(dir: &Path) -> Result<Userspace, String> {
         let registry = Registry::open_or_create(dir)?;
         let memory = |errno: Errno| format!("no memory for the userspace backend: {}", errno.text());
-        Ok(Userspace {
+        let opened = Userspace {
             registry,
             own: OwnLife::new().map_err(memory)?,
             attachments: Attachments::new().map_err(memory)?,
             anchors: Anchors::new().map_err(memory)?,
             page_size: sys::page_size(),
             next_life: NextLife::default(),
-        })
+        };
+        opened.notice_exec();
+        Ok(opened)
+    }
+
+    /// If another image of the calling process has held something, its end is noticed now.
+    fn notice_exec(&self) {
+        let mut asker = self.asker();
+        for life in self.registry.lives_of(self.own.pid()).filter(|life| !asker.is_alive(*life)) {
+            for (index, segment) in self.registry.segments().iter().enumerate() {
+                let found = Found { index, segment, word: segment.load() };
+                if found.word.is_there() && self.registry.is_held_by(&found, life) {
+                    self.registry.count(&found, &mut self.asker());
+                }
+            }
+            self.registry.give_back(life);
+        }
     }
 
     /// The caller's life, claimed if it has none yet. A process that no fork handler announced has its parent's attaches.
@@ -96,12 +112,12 @@ impl Userspace {
 
     /// Notes `life` as a holder of everything that is attached, and hands each segment to `also`.
     #[inline(never)]
-    fn hold_all(&self, life: Life, also: &dyn Fn(&Segment)) {
+    fn hold_all(&self, life: Life, also: &dyn Fn(&Found<'_>)) {
         self.attachments.for_each(&mut |attachment| {
             if let Some(found) = self.found(attachment.shmid) {
                 // Without room for it the count is too low: there is nobody to tell.
                 let _ = self.registry.hold(&found, life, 1);
-                also(found.segment);
+                also(&found);
             }
         });
     }
@@ -273,6 +289,7 @@ impl Userspace {
         });
         match noted {
             Ok(address) => {
+                self.registry.notice_deaths(&found, life);
                 self.note_attach(found.segment);
                 Ok(address)
             }
@@ -324,6 +341,7 @@ impl Userspace {
         if let Some(found) = self.found(shmid)
             && let Ok(life) = self.life()
         {
+            self.registry.notice_deaths(&found, life);
             found.segment.dtime.store(now(), SeqCst);
             found.segment.lpid.store(self.own.pid(), SeqCst);
             self.registry.release(&found, life);
@@ -348,11 +366,12 @@ impl Userspace {
 
     /// The calling process is about to fork: the child's attaches are counted before fork returns.
     pub fn fork_begins(&self) {
-        if self.attachments.count() == 0 || self.own.get().is_none() {
-            return;
-        }
+        let Some(own) = self.own.get().filter(|_| self.has_attached()) else { return };
         if let Ok(claimed) = self.registry.claim_life(0, true) {
-            self.hold_all(claimed.life, &|segment| self.note_attach(segment));
+            self.hold_all(claimed.life, &|found| {
+                self.registry.notice_deaths(found, own);
+                self.note_attach(found.segment);
+            });
             self.next_life.put(claimed);
         }
     }
