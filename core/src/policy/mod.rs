@@ -8,6 +8,7 @@
 pub mod parse;
 pub mod rule;
 pub mod size;
+mod toml;
 mod write;
 
 pub use parse::ParseError;

@@ -1,11 +1,9 @@
 //! The policy file: TOML in, a [`Policy`] or one line that says what is wrong and where.
 
 use core::fmt;
-use core::ops::{Range, RangeInclusive};
+use core::ops::RangeInclusive;
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
-
+use super::toml::{self, Data, Fault, Key, Table, Value};
 use super::{Action, Policy, Quota, Rule, size};
 use crate::call::CallKind;
 use crate::errno::Errno;
@@ -30,10 +28,6 @@ impl fmt::Display for ParseError {
 
 impl core::error::Error for ParseError {}
 
-/// What is wrong, and the bytes it is about.
-type Fault = (Range<usize>, String);
-type Value<'i> = Spanned<DeValue<'i>>;
-
 /// A denial's errno, and the index of a rule, are 16 bits in a record.
 const MOST_RULES: usize = 4096;
 
@@ -43,15 +37,11 @@ impl Policy {
     /// # Errors
     /// [`ParseError`], for text that is not TOML and for what no policy says.
     pub fn parse(text: &str) -> Result<Policy, ParseError> {
-        let fault = match DeTable::parse(text) {
-            Ok(table) => match policy(table.get_ref()) {
-                Ok(policy) => return Ok(policy),
-                Err(fault) => fault,
-            },
-            Err(error) => (error.span().unwrap_or(0..0), error.message().replace('\n', ", ")),
+        let (start, message) = match toml::parse(text).and_then(|table| policy(&table)) {
+            Ok(policy) => return Ok(policy),
+            Err(fault) => fault,
         };
-        let (span, message) = fault;
-        let before = text.get(..span.start).unwrap_or(text);
+        let before = text.get(..start).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         Err(ParseError {
             line: before.matches('\n').count() + 1,
@@ -73,30 +63,31 @@ fn printable(message: &str) -> String {
     })
 }
 
-fn fault<T>(value: &Value<'_>, expected: &str) -> Result<T, Fault> {
+fn fault<T>(value: &Value, expected: &str) -> Result<T, Fault> {
     let found = match value.get_ref() {
-        DeValue::String(text) => format!("\"{text}\""),
-        DeValue::Integer(number) => number.as_str().to_owned(),
-        other => other.type_str().to_owned(),
+        Data::Text(text) => format!("\"{text}\""),
+        Data::Bare(word) => word.clone(),
+        Data::Array(_) => "array".into(),
+        Data::Table(_) => "table".into(),
     };
-    Err((value.span(), format!("found {found}, expected {expected}")))
+    Err((value.start(), format!("found {found}, expected {expected}")))
 }
 
-fn unknown<T>(key: &Spanned<std::borrow::Cow<'_, str>>, known: &str) -> Result<T, Fault> {
-    Err((key.span(), format!("unknown key \"{}\", expected one of {known}", key.get_ref())))
+fn unknown<T>(key: &Key, known: &str) -> Result<T, Fault> {
+    Err((key.start(), format!("unknown key \"{}\", expected one of {known}", key.get_ref())))
 }
 
-fn policy(table: &DeTable<'_>) -> Result<Policy, Fault> {
+fn policy(table: &Table) -> Result<Policy, Fault> {
     let mut policy = Policy::default();
     for (key, value) in table.iter() {
-        match key.get_ref().as_ref() {
+        match key.get_ref().as_str() {
             "dry-run" => policy.dry_run = boolean(value)?,
             "forbid-world-access" => policy.forbid_world_access = boolean(value)?,
             "quota" => quotas(self::table(value, "a table of quotas")?, &mut policy)?,
             "rule" => {
-                let DeValue::Array(list) = value.get_ref() else { return fault(value, "[[rule]] tables") };
+                let Data::Array(list) = value.get_ref() else { return fault(value, "[[rule]] tables") };
                 if list.len() > MOST_RULES {
-                    return Err((value.span(), format!("{} rules, at most {MOST_RULES} are possible", list.len())));
+                    return Err((value.start(), format!("{} rules, at most {MOST_RULES} are possible", list.len())));
                 }
                 for (at, one) in list.iter().enumerate() {
                     policy.rules.push(rule(one, at)?);
@@ -108,12 +99,12 @@ fn policy(table: &DeTable<'_>) -> Result<Policy, Fault> {
     Ok(policy)
 }
 
-fn quotas(table: &DeTable<'_>, policy: &mut Policy) -> Result<(), Fault> {
+fn quotas(table: &Table, policy: &mut Policy) -> Result<(), Fault> {
     for (key, value) in table.iter() {
-        match key.get_ref().as_ref() {
+        match key.get_ref().as_str() {
             "segment" => {
                 for (key, value) in self::table(value, "a table with size")?.iter() {
-                    match key.get_ref().as_ref() {
+                    match key.get_ref().as_str() {
                         "size" => policy.segment_size = Some(bytes(value)?),
                         _ => return unknown(key, "size"),
                     }
@@ -127,10 +118,10 @@ fn quotas(table: &DeTable<'_>, policy: &mut Policy) -> Result<(), Fault> {
     Ok(())
 }
 
-fn quota(value: &Value<'_>) -> Result<Quota, Fault> {
+fn quota(value: &Value) -> Result<Quota, Fault> {
     let mut quota = Quota::default();
     for (key, value) in table(value, "a table of bytes, segments, attaches")?.iter() {
-        match key.get_ref().as_ref() {
+        match key.get_ref().as_str() {
             "bytes" => quota.bytes = Some(bytes(value)?),
             "segments" => quota.segments = Some(count(value)?),
             "attaches" => quota.attaches = Some(count(value)?),
@@ -140,7 +131,7 @@ fn quota(value: &Value<'_>) -> Result<Quota, Fault> {
     Ok(quota)
 }
 
-fn rule(value: &Value<'_>, at: usize) -> Result<Rule, Fault> {
+fn rule(value: &Value, at: usize) -> Result<Rule, Fault> {
     let mut rule = Rule {
         name: format!("rule {}", at + 1),
         calls: Vec::new(),
@@ -154,7 +145,7 @@ fn rule(value: &Value<'_>, at: usize) -> Result<Rule, Fault> {
     };
     let (mut action, mut errno, mut mask) = (None, None, None);
     for (key, value) in table(value, "a [[rule]] table")?.iter() {
-        match key.get_ref().as_ref() {
+        match key.get_ref().as_str() {
             "name" => rule.name = string(value, "a name")?.to_owned(),
             "call" => rule.calls = list(value, call)?,
             "key" => rule.keys = list(value, key_range)?,
@@ -171,7 +162,7 @@ fn rule(value: &Value<'_>, at: usize) -> Result<Rule, Fault> {
     }
     let actions = "\"deny\", \"allow\", \"mask\" or \"log\"";
     let Some(action) = action else {
-        return Err((value.span(), format!("a rule without action, expected action = {actions}")));
+        return Err((value.start(), format!("a rule without action, expected action = {actions}")));
     };
     rule.action = match string(action, actions)? {
         "allow" => Action::Allow,
@@ -179,91 +170,110 @@ fn rule(value: &Value<'_>, at: usize) -> Result<Rule, Fault> {
         "deny" => Action::Deny(errno.map_or(Ok(Errno::EACCES), errno_name)?),
         "mask" => match mask {
             Some(mask) => Action::Mask(mode_bits(mask)?),
-            None => return Err((action.span(), "action \"mask\" without mask, expected mask = \"0007\" or the like".into())),
+            None => return Err((action.start(), "action \"mask\" without mask, expected mask = \"0007\" or the like".into())),
         },
         _ => return fault(action, actions),
     };
     if let (Some(errno), false) = (errno, matches!(rule.action, Action::Deny(_))) {
-        return Err((errno.span(), "errno is for action \"deny\" only".into()));
+        return Err((errno.start(), "errno is for action \"deny\" only".into()));
     }
     if let (Some(mask), false) = (mask, matches!(rule.action, Action::Mask(_))) {
-        return Err((mask.span(), "mask is for action \"mask\" only".into()));
+        return Err((mask.start(), "mask is for action \"mask\" only".into()));
     }
     Ok(rule)
 }
 
-fn table<'a, 'i>(value: &'a Value<'i>, expected: &str) -> Result<&'a DeTable<'i>, Fault> {
-    value.get_ref().as_table().map_or_else(|| fault(value, expected), Ok)
+fn table<'a>(value: &'a Value, expected: &str) -> Result<&'a Table, Fault> {
+    if let Data::Table(table) = value.get_ref() { Ok(table) } else { fault(value, expected) }
 }
 
-fn string<'a>(value: &'a Value<'_>, expected: &str) -> Result<&'a str, Fault> {
-    value.get_ref().as_str().map_or_else(|| fault(value, expected), Ok)
+fn string<'a>(value: &'a Value, expected: &str) -> Result<&'a str, Fault> {
+    if let Data::Text(text) = value.get_ref() { Ok(text) } else { fault(value, expected) }
 }
 
-fn boolean(value: &Value<'_>) -> Result<bool, Fault> {
-    value.get_ref().as_bool().map_or_else(|| fault(value, "true or false"), Ok)
+fn bare(value: &Value) -> Option<&str> {
+    if let Data::Bare(word) = value.get_ref() { Some(word) } else { None }
+}
+
+fn boolean(value: &Value) -> Result<bool, Fault> {
+    match bare(value) {
+        Some("true") => Ok(true),
+        Some("false") => Ok(false),
+        _ => fault(value, "true or false"),
+    }
 }
 
 /// One value or an array of them.
-fn list<T>(value: &Value<'_>, one: impl Fn(&Value<'_>) -> Result<T, Fault>) -> Result<Vec<T>, Fault> {
+fn list<T>(value: &Value, one: impl Fn(&Value) -> Result<T, Fault>) -> Result<Vec<T>, Fault> {
     match value.get_ref() {
-        DeValue::Array(values) if values.is_empty() => fault(value, "at least one value"),
-        DeValue::Array(values) => values.iter().map(one).collect(),
+        Data::Array(values) if values.is_empty() => fault(value, "at least one value"),
+        Data::Array(values) => values.iter().map(one).collect(),
         _ => Ok(vec![one(value)?]),
     }
 }
 
 /// A TOML integer that is not negative, in any radix that TOML has.
-fn integer(value: &Value<'_>) -> Option<u64> {
-    let number = value.get_ref().as_integer()?;
-    u64::from_str_radix(number.as_str(), number.radix()).ok()
+fn integer(value: &Value) -> Option<u64> {
+    let word = bare(value)?;
+    let (digits, radix) = match word.split_at_checked(2) {
+        Some(("0x", digits)) => (digits, 16),
+        Some(("0o", digits)) => (digits, 8),
+        Some(("0b", digits)) => (digits, 2),
+        _ => (word.strip_prefix('+').unwrap_or(word), 10),
+    };
+    let is_padded = radix == 10 && digits.len() > 1 && digits.starts_with('0');
+    // An underscore is between digits.
+    if is_padded || digits.split('_').any(|part| !part.starts_with(|c: char| c.is_ascii_hexdigit())) {
+        return None;
+    }
+    u64::from_str_radix(&digits.replace('_', ""), radix).ok()
 }
 
-fn count(value: &Value<'_>) -> Result<u64, Fault> {
+fn count(value: &Value) -> Result<u64, Fault> {
     integer(value).map_or_else(|| fault(value, "a whole number, 0 or more"), Ok)
 }
 
-fn bytes(value: &Value<'_>) -> Result<u64, Fault> {
+fn bytes(value: &Value) -> Result<u64, Fault> {
     let number = match value.get_ref() {
-        DeValue::String(text) => size::parse(text).ok(),
+        Data::Text(text) => size::parse(text).ok(),
         _ => integer(value),
     };
     number.map_or_else(|| fault(value, "a size such as 4096, \"64K\" or \"1GiB\""), Ok)
 }
 
-fn uid(value: &Value<'_>) -> Result<u32, Fault> {
+fn uid(value: &Value) -> Result<u32, Fault> {
     integer(value).and_then(|uid| u32::try_from(uid).ok()).map_or_else(|| fault(value, "a numeric user id"), Ok)
 }
 
-fn call(value: &Value<'_>) -> Result<CallKind, Fault> {
+fn call(value: &Value) -> Result<CallKind, Fault> {
     let expected = "shmget, shmat, shmdt, shmctl or ftok";
     let name = string(value, expected)?;
     CallKind::ALL.into_iter().find(|kind| kind.name() == name).map_or_else(|| fault(value, expected), Ok)
 }
 
-fn command(value: &Value<'_>) -> Result<i32, Fault> {
+fn command(value: &Value) -> Result<i32, Fault> {
     let expected = "a shmctl command such as \"IPC_RMID\"";
     names::shmctl_command_from_name(string(value, expected)?).map_or_else(|| fault(value, expected), Ok)
 }
 
-fn errno_name(value: &Value<'_>) -> Result<Errno, Fault> {
+fn errno_name(value: &Value) -> Result<Errno, Fault> {
     let expected = "an errno name such as \"EACCES\"";
     Errno::from_name(string(value, expected)?).map_or_else(|| fault(value, expected), Ok)
 }
 
 /// Permission bits: a TOML octal number, or octal digits in a string.
-fn mode_bits(value: &Value<'_>) -> Result<u16, Fault> {
+fn mode_bits(value: &Value) -> Result<u16, Fault> {
     let bits = match value.get_ref() {
-        DeValue::String(text) => u64::from_str_radix(text, 8).ok(),
+        Data::Text(text) => u64::from_str_radix(text, 8).ok(),
         // A plain 666 is surely meant as octal, and would be taken as decimal.
-        DeValue::Integer(number) if number.radix() == 8 || number.as_str() == "0" => integer(value),
+        Data::Bare(word) if word.starts_with("0o") || word == "0" => integer(value),
         _ => None,
     };
     let bits = bits.filter(|&bits| bits <= 0o777);
     bits.map_or_else(|| fault(value, "permission bits in octal, such as \"0006\" or 0o006"), |bits| Ok(bits as u16))
 }
 
-fn key_range(value: &Value<'_>) -> Result<RangeInclusive<u32>, Fault> {
+fn key_range(value: &Value) -> Result<RangeInclusive<u32>, Fault> {
     fn key(text: &str) -> Option<u32> {
         match text.strip_prefix("0x") {
             Some(hex) => u32::from_str_radix(hex, 16).ok(),
@@ -271,7 +281,7 @@ fn key_range(value: &Value<'_>) -> Result<RangeInclusive<u32>, Fault> {
         }
     }
     let range = match value.get_ref() {
-        DeValue::String(text) => match text.split_once('-') {
+        Data::Text(text) => match text.split_once('-') {
             _ if text == "private" => Some(0..=0),
             Some((first, last)) => key(first).zip(key(last)).map(|(first, last)| first..=last),
             None => key(text).map(|key| key..=key),
@@ -282,10 +292,10 @@ fn key_range(value: &Value<'_>) -> Result<RangeInclusive<u32>, Fault> {
     range.map_or_else(|| fault(value, "a key such as 0x5e000001, \"private\", or a range \"0x1000-0x1fff\""), Ok)
 }
 
-fn size_range(value: &Value<'_>) -> Result<RangeInclusive<u64>, Fault> {
+fn size_range(value: &Value) -> Result<RangeInclusive<u64>, Fault> {
     let (mut min, mut max) = (0, u64::MAX);
     for (key, value) in table(value, "a table such as { min = \"1M\", max = \"1G\" }")?.iter() {
-        match key.get_ref().as_ref() {
+        match key.get_ref().as_str() {
             "min" => min = bytes(value)?,
             "max" => max = bytes(value)?,
             _ => return unknown(key, "min, max"),

@@ -1,6 +1,7 @@
 //! Tests of `parse`.
 
 use super::*;
+use ::toml::de::DeTable;
 use proptest::prelude::*;
 
 fn error(text: &str) -> String {
@@ -77,6 +78,16 @@ fn errors_say_where_and_what_was_expected() {
 }
 
 proptest! {
+    #[test]
+    fn a_whole_number_is_one_for_the_toml_crate_too(word in "[+-]?(0[xob])?[0-9a-f_]{1,6}|[0-9]{18,21}") {
+        let theirs = DeTable::parse(&format!("x = {word}")).ok().and_then(|table| {
+            let number = table.get_ref().get("x")?.get_ref().as_integer()?;
+            u64::from_str_radix(number.as_str(), number.radix()).ok()
+        });
+        let ours = Policy::parse(&format!("quota.session.segments = {word}")).ok();
+        prop_assert_eq!(ours.map(|policy| policy.session.segments), theirs.map(Some));
+    }
+
     #[test]
     fn any_text_is_answered(text in "(\\[|\\]|[a-z]|\\.|=|'|\"|\n|-|[0-9]| |é){0,60}") {
         if let Err(error) = Policy::parse(&text) {
