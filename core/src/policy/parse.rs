@@ -64,17 +64,26 @@ fn printable(message: &str) -> String {
 }
 
 fn fault<T>(value: &Value, expected: &str) -> Result<T, Fault> {
+    Err(found(value, expected))
+}
+
+/// Out of line, and one for all types: there are many faults, and none is ever in a hurry.
+#[cold]
+#[inline(never)]
+fn found(value: &Value, expected: &str) -> Fault {
     let found = match value.get_ref() {
         Data::Text(text) => format!("\"{text}\""),
         Data::Bare(word) => word.clone(),
         Data::Array(_) => "array".into(),
         Data::Table(_) => "table".into(),
     };
-    Err((value.start(), format!("found {found}, expected {expected}")))
+    (value.start(), format!("found {found}, expected {expected}"))
 }
 
-fn unknown<T>(key: &Key, known: &str) -> Result<T, Fault> {
-    Err((key.start(), format!("unknown key \"{}\", expected one of {known}", key.get_ref())))
+#[cold]
+#[inline(never)]
+fn unknown(key: &Key, known: &str) -> Fault {
+    (key.start(), format!("unknown key \"{}\", expected one of {known}", key.get_ref()))
 }
 
 fn policy(table: &Table) -> Result<Policy, Fault> {
@@ -93,7 +102,7 @@ fn policy(table: &Table) -> Result<Policy, Fault> {
                     policy.rules.push(rule(one, at)?);
                 }
             }
-            _ => return unknown(key, "dry-run, forbid-world-access, quota, rule"),
+            _ => return Err(unknown(key, "dry-run, forbid-world-access, quota, rule")),
         }
     }
     Ok(policy)
@@ -106,13 +115,13 @@ fn quotas(table: &Table, policy: &mut Policy) -> Result<(), Fault> {
                 for (key, value) in self::table(value, "a table with size")?.iter() {
                     match key.get_ref().as_str() {
                         "size" => policy.segment_size = Some(bytes(value)?),
-                        _ => return unknown(key, "size"),
+                        _ => return Err(unknown(key, "size")),
                     }
                 }
             }
             "process" => policy.process = quota(value)?,
             "session" => policy.session = quota(value)?,
-            _ => return unknown(key, "segment, process, session"),
+            _ => return Err(unknown(key, "segment, process, session")),
         }
     }
     Ok(())
@@ -125,7 +134,7 @@ fn quota(value: &Value) -> Result<Quota, Fault> {
             "bytes" => quota.bytes = Some(bytes(value)?),
             "segments" => quota.segments = Some(count(value)?),
             "attaches" => quota.attaches = Some(count(value)?),
-            _ => return unknown(key, "bytes, segments, attaches"),
+            _ => return Err(unknown(key, "bytes, segments, attaches")),
         }
     }
     Ok(quota)
@@ -157,7 +166,7 @@ fn rule(value: &Value, at: usize) -> Result<Rule, Fault> {
             "action" => action = Some(value),
             "errno" => errno = Some(value),
             "mask" => mask = Some(value),
-            _ => return unknown(key, "name, call, key, mode, size, uid, exe, cmd, action, errno, mask"),
+            _ => return Err(unknown(key, "name, call, key, mode, size, uid, exe, cmd, action, errno, mask")),
         }
     }
     let actions = "\"deny\", \"allow\", \"mask\" or \"log\"";
@@ -205,11 +214,15 @@ fn boolean(value: &Value) -> Result<bool, Fault> {
 
 /// One value or an array of them.
 fn list<T>(value: &Value, one: impl Fn(&Value) -> Result<T, Fault>) -> Result<Vec<T>, Fault> {
-    match value.get_ref() {
-        Data::Array(values) if values.is_empty() => fault(value, "at least one value"),
-        Data::Array(values) => values.iter().map(one).collect(),
-        _ => Ok(vec![one(value)?]),
+    let values = match value.get_ref() {
+        Data::Array(values) => values,
+        _ => core::slice::from_ref(value),
+    };
+    let mut all = Vec::new();
+    for value in values {
+        all.push(one(value)?);
     }
+    if all.is_empty() { fault(value, "at least one value") } else { Ok(all) }
 }
 
 /// A TOML integer that is not negative, in any radix that TOML has.
@@ -298,7 +311,7 @@ fn size_range(value: &Value) -> Result<RangeInclusive<u64>, Fault> {
         match key.get_ref().as_str() {
             "min" => min = bytes(value)?,
             "max" => max = bytes(value)?,
-            _ => return unknown(key, "min, max"),
+            _ => return Err(unknown(key, "min, max")),
         }
     }
     if min > max { fault(value, "a min that is not above max") } else { Ok(min..=max) }
