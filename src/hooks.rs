@@ -130,7 +130,7 @@ redhook::hook! {
             // SAFETY: the kernel could read the string, and the host guarantees that it stays.
             _ => unsafe { CStr::from_ptr(pathname) }.to_bytes(),
         };
-        answer(gate, &Call::Ftok { path: b"", proj: proj_id }, || gate.ftok(proj_id, real, path)) as key_t
+        answer(gate, &Call::Ftok { path: b"", proj: proj_id }, || gate.ftok(proj_id, &real, &path)) as key_t
     }
 }
 

@@ -52,25 +52,25 @@ impl Session {
     /// # Errors
     /// [`SessionError`]: not a session directory, or not ours alone.
     pub fn open(dir: &Path) -> Result<Session, SessionError> {
-        let fault = |what: String| Err(SessionError(format!("session {}: {what}", dir.display())));
         let meta = match fs::symlink_metadata(dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return fault("no such directory; `shmgate run --session DIR -- COMMAND` makes one".into());
+                return fault(dir, format_args!("no such directory; `shmgate run --session DIR -- COMMAND` makes one"));
             }
-            Err(error) => return fault(describe(&error).into()),
+            Err(error) => return fault(dir, format_args!("{}", describe(&error))),
             Ok(meta) => meta,
         };
         if meta.is_symlink() {
-            return fault("is a symbolic link; name the directory itself".into());
+            return fault(dir, format_args!("is a symbolic link; name the directory itself"));
         }
         if !meta.is_dir() {
-            return fault("is not a directory".into());
+            return fault(dir, format_args!("is not a directory"));
         }
         if meta.uid() != sys::geteuid() {
-            return fault(format!("belongs to user {}, not to you; use a directory of your own", meta.uid()));
+            return fault(dir, format_args!("belongs to user {}, not to you; use a directory of your own", meta.uid()));
         }
         if meta.mode() & 0o077 != 0 {
-            return fault(format!("is open to others (mode {:04o}); use a directory of mode 0700", meta.mode() & 0o777));
+            let mode = meta.mode() & 0o777;
+            return fault(dir, format_args!("is open to others (mode {mode:04o}); use a directory of mode 0700"));
         }
         Ok(Session { dir: dir.to_owned() })
     }
@@ -215,6 +215,13 @@ impl Session {
             SessionError(format!("{}: {error}{hint}", self.file("journal").display()))
         })
     }
+}
+
+/// What is wrong with the session in `dir`.
+#[cold]
+#[inline(never)]
+fn fault<T>(dir: &Path, what: fmt::Arguments<'_>) -> Result<T, SessionError> {
+    Err(SessionError(format!("session {}: {what}", dir.display())))
 }
 
 /// An I/O error in libc's words, without Rust's "(os error 2)".

@@ -64,11 +64,12 @@ impl Gate {
     ///
     /// # Errors
     /// ftok's, or the refusal's.
+    #[inline(never)]
     pub fn ftok<'a>(
         &self,
         proj: i32,
-        real: impl FnOnce() -> Result<u64, Errno>,
-        path: impl Fn(Option<Errno>) -> &'a [u8],
+        real: &dyn Fn() -> Result<u64, Errno>,
+        path: &dyn Fn(Option<Errno>) -> &'a [u8],
     ) -> Result<u64, Errno> {
         let start = self.now();
         let call = Call::Ftok { path: b"", proj };

@@ -2,7 +2,8 @@
 //!
 //! A gate is made once a process and never changes, but for its log. It takes no lock and, but for a rule that asks for the
 //! executable, allocates nothing: any thread, forked child or signal handler may come through at any moment. A handler's stack may
-//! be 8 KiB, of which the kernel takes half: what needs much stack, or comes seldom, is `#[inline(never)]`.
+//! be 8 KiB, of which the kernel takes half: what needs much stack, or comes seldom, is `#[inline(never)]`. So it is small, too: what
+//! is inlined into the library's own crate is compiled for speed.
 
 mod decide;
 mod quick;
@@ -28,7 +29,8 @@ use crate::ledger::{self, Ledger};
 use crate::log::{Format, Log, Target};
 use crate::policy::Policy;
 use crate::policy::rule::Caller;
-use crate::session::Session;
+use crate::session::{Session, c_path};
+use crate::sys;
 
 /// The gate of a process.
 #[derive(Debug)]
@@ -73,6 +75,7 @@ thread_local! {
 impl Gate {
     /// Makes the gate that the environment asks for. A fault is said once on standard error, at the first call; where it leaves limits unknown, the
     /// gate refuses every call.
+    #[inline(never)]
     pub fn from_environment(kernel: Kernel) -> Gate {
         let (config, fault) = match Config::from_environment() {
             Ok(config) => (config, None),
@@ -93,7 +96,7 @@ impl Gate {
         }
         let has_policy = |dir: &CString| {
             let file = Path::new(OsStr::from_bytes(dir.as_bytes())).join("policy.toml");
-            !fs::symlink_metadata(file).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+            !matches!(sys::stat(&c_path(file.as_os_str()), false), Err(Errno::ENOENT))
         };
         // Of a session that can't be looked into at all, only the other variable can tell whether it has limits.
         let limited = policy.is_some() || session.as_ref().is_some_and(|dir| is_ours(dir) && has_policy(dir));
@@ -136,6 +139,7 @@ impl Gate {
     }
 
     /// A gate that refuses every call: the one to take where making another failed.
+    #[inline(never)]
     pub fn refusing(kernel: Kernel) -> Gate {
         let mut gate = Gate::bare(Served::by(kernel));
         gate.refuse_all("internal error at the start, please report it");
@@ -192,6 +196,7 @@ impl Gate {
     }
 
     /// Sends the log to `target` from now on, or nowhere.
+    #[inline(never)]
     pub fn set_log(&self, target: Option<Target>) {
         self.log.set(target);
         self.settle_on();
@@ -224,6 +229,7 @@ impl Gate {
     ///
     /// # Safety
     /// The call is the host's own.
+    #[inline(never)]
     pub unsafe fn pass(&self, call: &Call<'_>) -> Result<u64, Errno> {
         self.count_passed();
         // SAFETY: by the caller's promise.
@@ -256,6 +262,7 @@ impl Gate {
     }
 
     /// What the calling process did and has in use.
+    #[inline(never)]
     pub fn process_counters(&self) -> Counters {
         let (calls, denials) = self.identity.counts();
         let in_use = self.ledger.as_ref().map(|ledger| ledger.process_counters(&self.identity, &self.backend));
@@ -263,6 +270,7 @@ impl Gate {
     }
 
     /// What the session did and has in use; `None` outside of a session. Reads the journal: 20 ms for a million calls.
+    #[inline(never)]
     pub fn session_counters(&self) -> Option<Counters> {
         let (calls, denials) = self.journal.as_ref()?.count();
         let in_use = self.ledger.as_ref()?.session_counters(&self.backend);
@@ -277,6 +285,7 @@ impl Gate {
     }
 
     /// The effective uid of the calling process is about to change.
+    #[inline(never)]
     pub fn uid_changes(&self) {
         if let Some(journal) = &self.journal {
             journal.keep_open();
@@ -289,6 +298,7 @@ impl Gate {
     }
 
     /// The calling process is about to fork.
+    #[inline(never)]
     pub fn fork_begins(&self) {
         self.backend.fork_begins();
         if let Some(ledger) = &self.ledger {
@@ -297,11 +307,13 @@ impl Gate {
     }
 
     /// fork has returned in the calling process.
+    #[inline(never)]
     pub fn fork_ended(&self) {
         self.backend.fork_ended();
     }
 
     /// A fork made the calling process.
+    #[inline(never)]
     pub fn forked(&self) {
         self.identity.forget();
         self.backend.forked();
@@ -311,6 +323,7 @@ impl Gate {
     }
 
     /// The calling process ends.
+    #[inline(never)]
     pub fn leave(&self) {
         self.backend.leave();
         if let Some(ledger) = &self.ledger {
@@ -321,7 +334,7 @@ impl Gate {
 
 /// True for a directory of the calling user's, which can be looked into.
 fn is_ours(dir: &CString) -> bool {
-    crate::sys::stat(dir, false).is_ok_and(|stat| stat.st_uid == crate::sys::geteuid())
+    sys::stat(dir, false).is_ok_and(|stat| stat.st_uid == sys::geteuid())
 }
 
 fn describe(error: &std::io::Error) -> &'static str {
