@@ -35,11 +35,11 @@ impl Config {
         if sys::is_secure() {
             return Ok(Config::default());
         }
-        Config::read(|name| sys::environment(name).map(CStr::to_owned))
+        Config::read(&|name| sys::environment(name).map(CStr::to_owned))
     }
 
-    fn read(variable: impl Fn(&CStr) -> Option<CString>) -> Result<Config, String> {
-        let set = |name: &CStr| variable(name).filter(|value| !value.is_empty());
+    fn read(variable: &dyn Fn(&CStr) -> Option<CString>) -> Result<Config, String> {
+        let set = |name: &CStr| set(variable, name);
         let backend = match set(c"SHMGATE_BACKEND") {
             Some(name) => Choice::parse(&name.to_string_lossy()).map_err(|error| format!("SHMGATE_BACKEND: {error}"))?,
             None => Choice::Auto,
@@ -68,6 +68,12 @@ impl Config {
     }
 }
 
+/// A variable that is not empty.
+#[inline(never)]
+fn set(variable: &dyn Fn(&CStr) -> Option<CString>, name: &CStr) -> Option<CString> {
+    variable(name).filter(|value| !value.is_empty())
+}
+
 /// What a value of `SHMGATE_LOG` means: `off`, `stderr`, `-` (the same), or a path.
 pub fn log_target(value: CString) -> Option<Target> {
     match value.to_bytes() {
@@ -89,7 +95,7 @@ mod tests {
     use super::*;
 
     fn read(variables: &[(&CStr, &CStr)]) -> Result<Config, String> {
-        Config::read(|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+        Config::read(&|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
     }
 
     #[test]

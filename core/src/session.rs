@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use std::ffi::{CString, OsStr};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
@@ -52,24 +52,24 @@ impl Session {
     /// # Errors
     /// [`SessionError`]: not a session directory, or not ours alone.
     pub fn open(dir: &Path) -> Result<Session, SessionError> {
-        let meta = match fs::symlink_metadata(dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        let stat = match sys::stat(&c_path(dir.as_os_str()), false) {
+            Err(Errno::ENOENT) => {
                 return fault(dir, format_args!("no such directory; `shmgate run --session DIR -- COMMAND` makes one"));
             }
-            Err(error) => return fault(dir, format_args!("{}", describe(&error))),
-            Ok(meta) => meta,
+            Err(errno) => return fault(dir, format_args!("{}", errno.text())),
+            Ok(stat) => stat,
         };
-        if meta.is_symlink() {
+        if stat.st_mode & libc::S_IFMT == libc::S_IFLNK {
             return fault(dir, format_args!("is a symbolic link; name the directory itself"));
         }
-        if !meta.is_dir() {
+        if stat.st_mode & libc::S_IFMT != libc::S_IFDIR {
             return fault(dir, format_args!("is not a directory"));
         }
-        if meta.uid() != sys::geteuid() {
-            return fault(dir, format_args!("belongs to user {}, not to you; use a directory of your own", meta.uid()));
+        if stat.st_uid != sys::geteuid() {
+            return fault(dir, format_args!("belongs to user {}, not to you; use a directory of your own", stat.st_uid));
         }
-        if meta.mode() & 0o077 != 0 {
-            let mode = meta.mode() & 0o777;
+        if stat.st_mode & 0o077 != 0 {
+            let mode = stat.st_mode & 0o777;
             return fault(dir, format_args!("is open to others (mode {mode:04o}); use a directory of mode 0700"));
         }
         Ok(Session { dir: dir.to_owned() })

@@ -65,7 +65,7 @@ impl fmt::Display for Size {
             (Some((unit, shift)), _) if self.0 >> shift < 100_000 => write!(f, "{} {unit}", self.0 >> shift),
             (_, Some((unit, shift))) => {
                 // Without floating point: its formatting is 20 KB of the library.
-                let tenths = (u128::from(self.0) * 10 + (1 << (shift - 1))) >> shift;
+                let tenths = ((u128::from(self.0) * 10 + (1 << (shift - 1))) >> shift) as u64;
                 write!(f, "{}.{} {unit}", tenths / 10, tenths % 10)
             }
             (_, None) => Ok(()),
