@@ -15,7 +15,7 @@
 use core::ffi::{CStr, c_char, c_int, c_void};
 
 use libc::{key_t, pid_t, shmid_ds, size_t, uid_t};
-use shmgate_core::call::Call;
+use shmgate_core::call::{Call, NULL_PATH};
 use shmgate_core::errno::{Errno, HostErrno};
 use shmgate_core::gate::Gate;
 
@@ -126,6 +126,7 @@ redhook::hook! {
             key => Ok(u64::from(key as u32)),
         };
         let path = |failed| match failed {
+            Some(Errno::EFAULT) if pathname.is_null() => NULL_PATH,
             Some(Errno::EFAULT) => b"".as_slice(),
             // SAFETY: the kernel could read the string, and the host guarantees that it stays.
             _ => unsafe { CStr::from_ptr(pathname) }.to_bytes(),

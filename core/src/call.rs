@@ -15,9 +15,12 @@ pub enum Call<'a> {
     Shmdt { addr: u64 },
     /// `shmctl(shmid, cmd, buf)`; `set` is what an `IPC_SET` asks for, if its buffer could be read.
     Shmctl { shmid: i32, cmd: i32, buf: u64, set: Option<PermSet> },
-    /// `ftok(path, proj)`.
+    /// `ftok(path, proj)`; [`NULL_PATH`] stands for a null pointer.
     Ftok { path: &'a [u8], proj: i32 },
 }
+
+/// What no C string can be.
+pub const NULL_PATH: &[u8] = b"\0";
 
 /// The fields of `struct shmid_ds` that `IPC_SET` uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

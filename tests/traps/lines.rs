@@ -45,6 +45,7 @@ fn expected(stdout: &str) -> Vec<String> {
         format!("{pid} shmdt(addr={at}) = 0"),
         format!("{pid} shmdt(addr={at}) = -1 EINVAL (Invalid argument)"),
         format!("{pid} shmget(key=IPC_PRIVATE, size=0, 0) = -1 EINVAL (Invalid argument)"),
+        format!("{pid} ftok(path=NULL, proj=1) = -1 EFAULT (Bad address)"),
         format!("{pid}/{tid} shmctl(shmid={shmid}, IPC_RMID, buf=NULL) = 0"),
     ]
 }

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::{Event, Quoted, reason::ReasonText};
-use crate::call::{Call, Verdict};
+use crate::call::{Call, NULL_PATH, Verdict};
 use crate::names::{Key, ShmatFlags, ShmgetFlags, shmctl_command};
 
 /// Raised only if a field's meaning changes; new fields may come any time.
@@ -76,6 +76,7 @@ fn args(f: &mut fmt::Formatter<'_>, call: &Call<'_>) -> fmt::Result {
                 None => Ok(()),
             }
         }
+        Call::Ftok { path: NULL_PATH, proj } => write!(f, "\"path\":null,\"proj\":{proj}"),
         Call::Ftok { path, proj } => write!(f, "\"path\":{},\"proj\":{proj}", Quoted { bytes: path, json: true }),
     }
 }
@@ -149,6 +150,23 @@ mod tests {
         ] {
             assert_eq!(Utc(seconds * 1_000_000_000 + 5).to_string(), format!("{text}.000000005Z"));
         }
+    }
+
+    #[test]
+    fn a_null_path_is_null() {
+        let event = Event {
+            time_ns: 0,
+            duration_ns: 0,
+            pid: 1,
+            tid: 1,
+            uid: 0,
+            exe: None,
+            call: Call::Ftok { path: NULL_PATH, proj: 7 },
+            backend: "kernel",
+            outcome: Outcome::of(Err(Errno::EFAULT)),
+            rule: None,
+        };
+        assert!(Json(event).to_string().contains("\"args\":{\"path\":null,\"proj\":7},"));
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::{Event, Quoted, reason::ReasonText};
-use crate::call::{Call, Verdict};
+use crate::call::{Call, NULL_PATH, Verdict};
 use crate::names::{Key, ShmatFlags, ShmgetFlags, shmctl_command};
 
 impl fmt::Display for Event<'_> {
@@ -62,6 +62,7 @@ fn call(f: &mut fmt::Formatter<'_>, call: &Call<'_>) -> fmt::Result {
             }
             f.write_str(")")
         }
+        Call::Ftok { path: NULL_PATH, proj } => write!(f, "ftok(path=NULL, proj={proj})"),
         Call::Ftok { path, proj } => write!(f, "ftok(path={}, proj={proj})", Quoted { bytes: path, json: false }),
     }
 }
@@ -132,6 +133,11 @@ mod tests {
         );
         let ftok = Call::Ftok { path: b"/a\n\xff", proj: 83 };
         assert_eq!(event(ftok, Ok(0x0301_0203)).to_string(), "1234 ftok(path=\"/a\\012\\377\", proj=83) = 0x03010203 <2.1us>");
+        let null = Call::Ftok { path: NULL_PATH, proj: 83 };
+        assert_eq!(
+            event(null, Err(Errno::EFAULT)).to_string(),
+            "1234 ftok(path=NULL, proj=83) = -1 EFAULT (Bad address) <2.1us>"
+        );
     }
 
     #[test]

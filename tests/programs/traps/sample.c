@@ -22,6 +22,7 @@ int main(void)
 	shmdt(at);
 	shmdt(at);
 	shmget(IPC_PRIVATE, 0, 0);
+	ftok(NULL, 1);
 	printf("pid %d\nkey %#010x\nshmid %d\nat %p\nbuf %p\n", getpid(), (unsigned)key, shmid, at, (void *)&ds);
 	pthread_create(&thread, NULL, in_thread, &shmid);
 	pthread_join(thread, NULL);
