@@ -2,8 +2,8 @@
 //! can be asked about any call.
 
 use shmgate_core::call::{Call, PermSet};
-use shmgate_core::policy::Policy;
 use shmgate_core::policy::rule::Caller;
+use shmgate_core::policy::{ParseError, Policy};
 
 struct Somebody;
 
@@ -17,21 +17,26 @@ impl Caller for Somebody {
     }
 }
 
+fn read(text: &str, parse: impl Fn(&str) -> Result<Policy, ParseError>) -> Option<Policy> {
+    let error = match parse(text) {
+        Ok(policy) => return Some(policy),
+        Err(error) => error,
+    };
+    let said = error.to_string();
+    assert!(super::is_plain_line(&said), "{said:?}");
+    // The last line's end is a place too.
+    assert!((1..=text.matches('\n').count() + 1).contains(&error.line), "{said}");
+    let line = text.split('\n').nth(error.line - 1).unwrap_or_default();
+    assert!((1..=line.chars().count() + 1).contains(&error.column), "{said}");
+    None
+}
+
 /// One input.
 pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let policy = match Policy::parse(text) {
-        Ok(policy) => policy,
-        Err(error) => {
-            let said = error.to_string();
-            assert!(super::is_plain_line(&said), "{said:?}");
-            // The last line's end is a place too.
-            assert!((1..=text.matches('\n').count() + 1).contains(&error.line), "{said}");
-            let line = text.split('\n').nth(error.line - 1).unwrap_or_default();
-            assert!((1..=line.chars().count() + 1).contains(&error.column), "{said}");
-            return;
-        }
-    };
+    // What the command says of a policy is a line with a place too.
+    read(text, Policy::parse_strictly);
+    let Some(policy) = read(text, Policy::parse) else { return };
     let written = policy.to_toml();
     assert_eq!(Policy::parse(&written).as_ref(), Ok(&policy), "{written}");
     let calls = [

@@ -1,10 +1,11 @@
 //! Quotas and rules: what a call may do.
 //!
-//! [`parse`] makes a [`Policy`] of TOML, [`rule`] decides on a call's arguments; how much is in use is the ledger's business.
-//! Evaluating a policy neither allocates nor locks.
+//! [`parse`] makes a [`Policy`] of TOML, `lint` finds rules in it that can do nothing, [`rule`] decides on a call's arguments; how
+//! much is in use is the ledger's business. Evaluating a policy neither allocates nor locks.
 
 #![forbid(unsafe_code)]
 
+mod lint;
 pub mod parse;
 pub mod rule;
 pub mod size;

@@ -41,13 +41,18 @@ impl Policy {
             Ok(policy) => return Ok(policy),
             Err(fault) => fault,
         };
-        let before = text.get(..start).unwrap_or(text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Err(ParseError {
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-            message: printable(&message),
-        })
+        Err(at(text, start, &message))
+    }
+}
+
+/// What is wrong `start` bytes into the text.
+pub(super) fn at(text: &str, start: usize, message: &str) -> ParseError {
+    let before = text.get(..start).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    ParseError {
+        line: before.matches('\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+        message: printable(message),
     }
 }
 
@@ -314,7 +319,7 @@ fn size_range(value: &Value) -> Result<RangeInclusive<u64>, Fault> {
             _ => return Err(unknown(key, "min, max")),
         }
     }
-    if min > max { fault(value, "a min that is not above max") } else { Ok(min..=max) }
+    if min > max { Err((value.start(), "min is above max".into())) } else { Ok(min..=max) }
 }
 
 #[cfg(test)]

@@ -66,6 +66,8 @@ fn errors_say_where_and_what_was_expected() {
         ("[[rule]]\naction = 'mask'", "2:10: ", "without mask"),
         ("[[rule]]\naction = 'log'\nerrno = 'EPERM'", "3:9: ", "only"),
         ("[[rule]]\naction = 'log'\nmode = 666", "3:8: ", "octal"),
+        ("[[rule]]\naction = 'log'\nmode = 0x10", "3:8: ", "found 0x10, expected permission bits in octal"),
+        ("[[rule]]\naction = 'log'\nsize = { min = 2, max = 1 }", "3:8: ", "min is above max"),
         ("[[rule]]\naction = 'log'\nkey = '9-1'", "3:7: ", "expected a key"),
         ("[[rule]]\naction = 'log'\nuid = []", "3:7: ", "at least one"),
         ("dry-run = \"a\\nb\\u001b[1m\"", "1:11: ", "found \"a\\nb\\u{1b}[1m\""),
@@ -90,7 +92,7 @@ proptest! {
 
     #[test]
     fn any_text_is_answered(text in "(\\[|\\]|[a-z]|\\.|=|'|\"|\n|-|[0-9]| |é){0,60}") {
-        if let Err(error) = Policy::parse(&text) {
+        for error in [Policy::parse(&text), Policy::parse_strictly(&text)].into_iter().filter_map(Result::err) {
             prop_assert!(error.line >= 1 && error.column >= 1 && !error.message.is_empty());
         }
     }
