@@ -38,7 +38,11 @@ impl Config {
         Config::read(&|name| sys::environment(name).map(CStr::to_owned))
     }
 
-    fn read(variable: &dyn Fn(&CStr) -> Option<CString>) -> Result<Config, String> {
+    /// Reads the variables that `variable` tells.
+    ///
+    /// # Errors
+    /// A message for people, when a variable has a value that means nothing.
+    pub fn read(variable: &dyn Fn(&CStr) -> Option<CString>) -> Result<Config, String> {
         let set = |name: &CStr| set(variable, name);
         let backend = match set(c"SHMGATE_BACKEND") {
             Some(name) => Choice::parse(&name.to_string_lossy()).map_err(|error| format!("SHMGATE_BACKEND: {error}"))?,
@@ -48,8 +52,13 @@ impl Config {
             None | Some(b"text") => Format::Text,
             Some(b"json") => Format::Json,
             Some(other) => {
-                return Err(format!("SHMGATE_LOG_FORMAT: unknown format \"{}\", use text or json", other.escape_ascii()));
+                return Err(unknown("SHMGATE_LOG_FORMAT: unknown format", other, "text or json"));
             }
+        };
+        let keep_deepbind = match set(c"SHMGATE_DEEPBIND").as_deref().map(CStr::to_bytes) {
+            None => false,
+            Some(b"keep") => true,
+            Some(other) => return Err(unknown("SHMGATE_DEEPBIND: unknown value", other, "keep, or unset it")),
         };
         Ok(Config {
             backend,
@@ -58,7 +67,7 @@ impl Config {
             format,
             policy: set(c"SHMGATE_POLICY"),
             session: set(c"SHMGATE_SESSION"),
-            keep_deepbind: set(c"SHMGATE_DEEPBIND").is_some_and(|value| value.as_bytes() == b"keep"),
+            keep_deepbind,
         })
     }
 
@@ -72,6 +81,12 @@ impl Config {
 #[inline(never)]
 fn set(variable: &dyn Fn(&CStr) -> Option<CString>, name: &CStr) -> Option<CString> {
     variable(name).filter(|value| !value.is_empty())
+}
+
+#[cold]
+#[inline(never)]
+fn unknown(what: &str, value: &[u8], known: &str) -> String {
+    format!("{what} \"{}\", use {known}", value.escape_ascii())
 }
 
 /// What a value of `SHMGATE_LOG` means: `off`, `stderr`, `-` (the same), or a path.
@@ -110,6 +125,7 @@ mod tests {
         for (name, value, part) in [
             (c"SHMGATE_BACKEND", c"kernal", "unknown backend \"kernal\""),
             (c"SHMGATE_LOG_FORMAT", c"xml", "unknown format \"xml\""),
+            (c"SHMGATE_DEEPBIND", c"kep", "unknown value \"kep\", use keep"),
         ] {
             let error = read(&[(name, value)]).unwrap_err();
             assert!(error.contains(part) && error.contains(name.to_str().unwrap()), "{error}");
