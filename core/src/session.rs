@@ -52,6 +52,16 @@ impl Session {
     /// # Errors
     /// [`SessionError`]: not a session directory, or not ours alone.
     pub fn open(dir: &Path) -> Result<Session, SessionError> {
+        Session::look(dir, ["use it as that user", "close it to them with chmod 700"])
+    }
+
+    fn look(dir: &Path, [if_not_ours, if_open]: [&str; 2]) -> Result<Session, SessionError> {
+        // Without slashes and dots at the end: behind those the kernel follows a link.
+        let mut bytes = dir.as_os_str().as_bytes();
+        while let [.., _, b'/'] | [.., b'/', b'.'] = bytes {
+            bytes = &bytes[..bytes.len() - 1];
+        }
+        let dir = Path::new(OsStr::from_bytes(bytes));
         let stat = match sys::stat(&c_path(dir.as_os_str()), false) {
             Err(Errno::ENOENT) => {
                 return fault(dir, format_args!("no such directory; `shmgate run --session DIR -- COMMAND` makes one"));
@@ -63,14 +73,14 @@ impl Session {
             return fault(dir, format_args!("is a symbolic link; name the directory itself"));
         }
         if stat.st_mode & libc::S_IFMT != libc::S_IFDIR {
-            return fault(dir, format_args!("is not a directory"));
+            return fault(dir, format_args!("is not a directory; name the session's"));
         }
         if stat.st_uid != sys::geteuid() {
-            return fault(dir, format_args!("belongs to user {}, not to you; use a directory of your own", stat.st_uid));
+            return fault(dir, format_args!("belongs to user {}, not to you; {if_not_ours}", stat.st_uid));
         }
         if stat.st_mode & 0o077 != 0 {
             let mode = stat.st_mode & 0o777;
-            return fault(dir, format_args!("is open to others (mode {mode:04o}); use a directory of mode 0700"));
+            return fault(dir, format_args!("is open to others (mode {mode:04o}); {if_open}"));
         }
         Ok(Session { dir: dir.to_owned() })
     }
@@ -83,33 +93,49 @@ impl Session {
     /// [`SessionError`]: as for [`Session::open`], and for a session that has another policy, or files that can't be made.
     pub fn create_or_join(dir: &Path, policy: Option<&Policy>) -> Result<Session, SessionError> {
         let fault = |what: &str| SessionError(format!("session {}: {what}", dir.display()));
-        match fs::DirBuilder::new().mode(0o700).create(dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(fault(describe(&error))),
-            _ => {}
-        }
-        let session = Session::open(dir)?;
+        let is_made = match fs::DirBuilder::new().mode(0o700).create(dir) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(error) => {
+                let hint = match error.kind() {
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "; the directory above it has to be there",
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "; use a place where you can write",
+                    _ => "",
+                };
+                return Err(fault(&format!("{}{hint}", describe(&error))));
+            }
+        };
+        let session = Session::look(dir, ["use a directory of your own", "use a directory of mode 0700"])?;
+        // What could not be filled goes again; it is another's if it is not empty.
+        session.fill_or_join(policy).inspect_err(|_| drop(is_made.then(|| fs::remove_dir(dir))))?;
+        Ok(session)
+    }
+
+    fn fill_or_join(&self, policy: Option<&Policy>) -> Result<(), SessionError> {
+        let Session { dir } = self;
+        let fault = |what: &str| SessionError(format!("session {}: {what}", dir.display()));
         let lock = fs::File::open(dir).map_err(|error| fault(describe(&error)))?;
         lock.lock().map_err(|error| fault(describe(&error)))?;
-        if session.file("journal").exists() {
-            let boot = session.parts()?.journal.header().boot.load(Relaxed);
+        if self.file("journal").exists() {
+            let unusable = |SessionError(what)| SessionError(what + "; use a new directory");
+            let boot = self.parts().map_err(unusable)?.journal.header().boot.load(Relaxed);
             if boot != 0 && boot != clock::this_boot() {
                 return Err(fault("was made before the machine's last boot, its clock does not go on; use a new directory"));
             }
-            let theirs = session.policy()?.unwrap_or_default();
+            let theirs = self.policy()?.unwrap_or_default();
             match policy {
                 Some(ours) if *ours != theirs => {
                     return Err(fault(
-                        "has another policy already; drop the policy options to join it, or use another directory",
+                        "has another policy already; drop the policy options and SHMGATE_POLICY to join it, or use another directory",
                     ));
                 }
-                _ => return Ok(session),
+                _ => return Ok(()),
             }
         }
         if fs::read_dir(dir).map_err(|error| fault(describe(&error)))?.next().is_some() {
             return Err(fault("is not empty and not a session; use a new directory"));
         }
-        session.create_files(policy).inspect_err(|_| session.remove_files())?;
-        Ok(session)
+        self.create_files(policy).inspect_err(|_| self.remove_files())
     }
 
     fn create_files(&self, policy: Option<&Policy>) -> Result<(), SessionError> {
@@ -266,7 +292,11 @@ mod tests {
         fs::set_permissions(at("open"), fs::Permissions::from_mode(0o755)).unwrap();
         assert!(error(Session::open(&at("open"))).contains("open to others"));
         symlink(at("open"), at("link")).unwrap();
-        assert!(error(Session::create_or_join(&at("link"), None)).contains("symbolic link"));
+        for link in ["link", "link/", "link//", "link/."] {
+            assert!(error(Session::create_or_join(&at(link), None)).contains("symbolic link"), "{link}");
+            assert!(error(Session::open(&at(link))).contains("symbolic link"), "{link}");
+        }
+        assert!(error(Session::create_or_join(&at("no/parent"), None)).contains("above it"));
         fs::write(at("file"), "x").unwrap();
         assert!(error(Session::create_or_join(&at("file"), None)).contains("not a directory"));
         if sys::geteuid() != 0 {
