@@ -9,7 +9,7 @@ use clap_complete::Shell;
 use shmgate_core::backend::userspace::layout::SEGMENTS;
 use shmgate_core::policy::size::{self, SizeError};
 
-use crate::failure::{Failure, USAGE};
+use crate::failure::{Failure, USAGE, written};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -27,8 +27,7 @@ use crate::failure::{Failure, USAGE};
     shmgate run --session /tmp/s -- ./server
     shmgate log /tmp/s",
     arg_required_else_help = true,
-    subcommand_required = true,
-    disable_help_subcommand = true
+    subcommand_required = true
 )]
 struct Cli {
     #[command(subcommand)]
@@ -79,7 +78,8 @@ pub enum Command {
 pub enum PolicyCommand {
     /// Say whether a policy file is right, and what it holds
     #[command(
-        long_about = "Reads a policy file and says in short what it holds, or at which line and column it is wrong (exit status 2).",
+        long_about = "Reads a policy file and says in short what it holds, or at which line and column it is wrong (exit status 2). A \
+                      rule that can never hold is wrong too.",
         after_help = "Examples:
   shmgate policy check limits.toml
   generate-policy | shmgate policy check -"
@@ -169,13 +169,13 @@ pub struct CreateOptions {
     #[arg(long)]
     pub shared: bool,
     /// Bytes that a segment may have
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, allow_hyphen_values = true)]
     pub shmmax: Option<u64>,
     /// Segments that there may be, at most 32768
-    #[arg(long, value_name = "N", value_parser = parse_shmmni)]
+    #[arg(long, value_name = "N", value_parser = parse_shmmni, allow_hyphen_values = true)]
     pub shmmni: Option<u64>,
     /// Pages that all segments may have together
-    #[arg(long, value_name = "PAGES", value_parser = parse_count)]
+    #[arg(long, value_name = "PAGES", value_parser = parse_count, allow_hyphen_values = true)]
     pub shmall: Option<u64>,
     /// The namespace: a name or an absolute directory
     pub name: OsString,
@@ -209,8 +209,12 @@ pub struct CreateOptions {
 Environment:
   SHMGATE_LIB
     where libshmgate.so is, if not beside the command or in ../lib
-  SHMGATE_LOG, SHMGATE_LOG_FORMAT, SHMGATE_BACKEND, SHMGATE_NAMESPACE
-    as --log, --json, --backend and --namespace, which win
+  SHMGATE_LOG, SHMGATE_LOG_FORMAT, SHMGATE_BACKEND, SHMGATE_NAMESPACE,
+  SHMGATE_POLICY
+    as --log, --json, --backend, --namespace and --policy, which win
+  SHMGATE_SESSION
+    the session to join without --session. A run within a run so joins
+    the outer one's, with its limits
   XDG_RUNTIME_DIR
     sessions without --session are kept in its directory shmgate while
     they last; without it in /tmp/shmgate-UID",
@@ -260,16 +264,16 @@ pub struct Limits {
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
     /// Bytes that the session's segments may have together
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, allow_hyphen_values = true)]
     pub max_bytes: Option<u64>,
     /// Segments that the session may have
-    #[arg(long, value_name = "N", value_parser = parse_count)]
+    #[arg(long, value_name = "N", value_parser = parse_count, allow_hyphen_values = true)]
     pub max_segments: Option<u64>,
     /// Bytes that a segment may have
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, allow_hyphen_values = true)]
     pub max_segment_size: Option<u64>,
     /// Attaches that the session may have
-    #[arg(long, value_name = "N", value_parser = parse_count)]
+    #[arg(long, value_name = "N", value_parser = parse_count, allow_hyphen_values = true)]
     pub max_attaches: Option<u64>,
     /// Refuse segments that others can read or write (0006 in the mode)
     #[arg(long)]
@@ -325,12 +329,24 @@ pub fn definitions() -> clap::Command {
     Cli::command()
 }
 
+/// What completions offer of a command: clap can add subcommands but take none away, and hidden ones are nobody's to type.
+pub fn without_hidden(command: &clap::Command) -> clap::Command {
+    let shown = clap::Command::new(command.get_name().to_owned())
+        .about(command.get_about().cloned().unwrap_or_default())
+        .args(command.get_arguments().cloned())
+        .subcommands(command.get_subcommands().filter(|one| !one.is_hide_set()).map(without_hidden))
+        .disable_help_subcommand(command.is_disable_help_subcommand_set());
+    match command.get_version() {
+        Some(version) => shown.version(version.to_owned()),
+        None => shown,
+    }
+}
+
 /// Reads the command line.
 pub fn parse() -> Result<Command, Failure> {
     Cli::try_parse().and_then(|cli| without_conflict(cli.command)).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            let _ = error.print();
-            Failure::new(0, "")
+            written(error.print()).err().unwrap_or_else(|| Failure::new(0, ""))
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();
@@ -366,7 +382,9 @@ fn condense(message: &str) -> String {
             let words = usage.split_whitespace().take_while(|word| word.starts_with(|first: char| first.is_ascii_lowercase()));
             help = format!("; see {} --help", words.collect::<Vec<_>>().join(" "));
         }
-        for tip in paragraph.lines().filter_map(|part| part.trim().strip_prefix("tip: ")) {
+        // Of values, all that are possible are told.
+        let tips = paragraph.lines().filter_map(|part| part.trim().strip_prefix("tip: "));
+        for tip in tips.filter(|tip| !tip.starts_with("a similar value")) {
             line.push_str("; ");
             line.push_str(tip);
         }

@@ -22,7 +22,7 @@ pub fn write(directory: &Path) -> Result<u8, Failure> {
 
 fn pages(command: &Command, name: &str, directory: &Path) -> io::Result<()> {
     fs::write(directory.join(format!("{name}.1")), page(command, name)?)?;
-    for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
+    for subcommand in command.get_subcommands().filter(|one| !one.is_hide_set() && one.get_name() != "help") {
         pages(subcommand, &format!("{name}-{}", subcommand.get_name()), directory)?;
     }
     Ok(())
