@@ -1,13 +1,16 @@
-//! The environment of a gated command.
+//! The environment: what it asks of a run, and the gated command's.
+//!
+//! Options win over the environment, the environment over defaults.
 
 use std::env;
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::process::Command;
 
 use shmgate_core::backend::Choice;
-use shmgate_core::config::log_target;
+use shmgate_core::backend::userspace::registry::directory;
+use shmgate_core::config::{Config, log_target};
 use shmgate_core::errno::Errno;
 use shmgate_core::log::Target;
 use shmgate_core::sys;
@@ -15,11 +18,17 @@ use shmgate_core::sys;
 use crate::args::RunOptions;
 use crate::failure::Failure;
 
-/// The log that the options ask for.
+/// A variable that is set to something.
+pub fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// The log that is asked for.
 #[derive(Debug)]
 pub struct Log {
     /// The value for SHMGATE_LOG; `None` to leave it as it is.
     target: Option<OsString>,
+    /// The value for SHMGATE_LOG_FORMAT; `None` to leave it as it is.
     format: Option<&'static str>,
 }
 
@@ -27,8 +36,8 @@ impl Log {
     /// Reads the options and what is inherited, and opens a file once to see whether it can be written.
     pub fn of(options: &RunOptions) -> Result<Log, Failure> {
         let given = options.log.clone().map(OsString::from);
-        let format = if options.json { Some("json") } else { given.as_ref().map(|_| "text") };
-        let inherited = || env::var_os("SHMGATE_LOG").filter(|value| !value.is_empty() && value != "off");
+        let format = options.json.then_some("json");
+        let inherited = || variable("SHMGATE_LOG").filter(|value| value != "off");
         let alone = || options.json.then(|| OsString::from("-"));
         let Some(asked) = given.or_else(inherited).or_else(alone) else { return Ok(Log { target: None, format }) };
         // Neither an argument nor a variable has a NUL byte in it.
@@ -44,6 +53,11 @@ impl Log {
             }
         };
         Ok(Log { target: Some(target), format })
+    }
+
+    /// True if lines go somewhere.
+    pub fn is_on(&self) -> bool {
+        self.target.as_ref().is_some_and(|target| target != "off")
     }
 }
 
@@ -64,24 +78,61 @@ fn try_file(path: &CString) -> Result<(), Errno> {
     }
 }
 
-/// Checks the backend's name, the option's or the environment's.
+/// Checks what the library will read, the options' values and the environment's: it would refuse each call for one that means nothing.
 pub fn check(options: &RunOptions) -> Result<(), Failure> {
     if let Some(backend) = &options.backend {
-        return Choice::parse(backend).map(drop).map_err(|error| Failure::usage(format!("--backend: {error}")));
+        Choice::parse(backend).map_err(|error| Failure::usage(format!("--backend: {error}")))?;
     }
-    match env::var_os("SHMGATE_BACKEND").filter(|value| !value.is_empty()) {
-        None => Ok(()),
-        Some(backend) => {
-            let choice = Choice::parse(&backend.to_string_lossy());
-            choice.map(drop).map_err(|error| Failure::usage(format!("SHMGATE_BACKEND: {error}")))
-        }
+    let is_given = |name: &str| match name {
+        "SHMGATE_BACKEND" => options.backend.is_some() || options.isolate,
+        "SHMGATE_LOG_FORMAT" => options.json,
+        "SHMGATE_DEEPBIND" => options.keep_deepbind,
+        _ => false,
+    };
+    Config::read(&|name: &CStr| {
+        let value = name.to_str().ok().filter(|name| !is_given(name)).and_then(variable)?;
+        CString::new(value.into_vec()).ok()
+    })
+    .map_err(Failure::usage)?;
+    if options.isolate {
+        return Ok(());
     }
+    let (what, namespace) = match (&options.namespace, variable("SHMGATE_NAMESPACE")) {
+        (Some(name), _) => ("--namespace", name.clone()),
+        (None, Some(name)) => ("SHMGATE_NAMESPACE", name),
+        (None, None) => return Ok(()),
+    };
+    let name = namespace.to_str().ok_or_else(|| Failure::usage(format!("{what}: {} is not UTF-8", namespace.display())))?;
+    directory(name).map_err(|error| Failure::usage(format!("{what}: {error}")))?;
+    if options.namespace.is_some() && backend(options) == "kernel" {
+        return Err(Failure::usage("--namespace: the kernel's backend has none; leave it out, or take --backend userspace"));
+    }
+    Ok(())
+}
+
+/// The backend that is asked for.
+fn backend(options: &RunOptions) -> String {
+    options.backend.clone().unwrap_or_else(inherited_backend)
+}
+
+fn inherited_backend() -> String {
+    variable("SHMGATE_BACKEND").map_or("auto".to_owned(), |value| value.to_string_lossy().into_owned())
 }
 
 /// False if the userspace backend serves the calls whatever the kernel has.
 pub fn may_be_kernel(options: &RunOptions) -> bool {
-    let inherited = || env::var_os("SHMGATE_BACKEND").map(|value| value.to_string_lossy().into_owned());
-    options.backend.clone().or_else(inherited).as_deref() != Some("userspace")
+    !options.isolate && backend(options) != "userspace"
+}
+
+/// True if the options have the calls served in another place than the environment: with other segments.
+pub fn moves(options: &RunOptions) -> bool {
+    let place = |backend: &str, namespace: Option<&OsString>| {
+        let name = namespace.map_or(Some("default"), |name| name.to_str());
+        (backend == "userspace").then(|| name.and_then(|name| directory(name).ok()))
+    };
+    let inherited = variable("SHMGATE_NAMESPACE");
+    let given = options.namespace.as_ref().or(inherited.as_ref());
+    options.isolate || place(&backend(options), given) != place(&inherited_backend(), inherited.as_ref())
 }
 
 /// Sets the command's environment. What no option speaks of stays as it was inherited, but a session's policy is the session's.

@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// The exit status for a journal that is damaged.
@@ -61,11 +63,48 @@ pub fn words(error: &io::Error) -> String {
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
+/// A path as a shell takes it, for a hint that is to be copied.
+pub fn quoted(path: impl AsRef<Path>) -> String {
+    let bytes = path.as_ref().as_os_str().as_bytes();
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(byte);
+    match str::from_utf8(bytes) {
+        Ok(text) if !text.is_empty() && bytes.iter().all(is_plain) => text.to_owned(),
+        Ok(text) if !text.chars().any(char::is_control) => format!("'{}'", text.replace('\'', "'\\''")),
+        // What a line can't show.
+        _ => {
+            let shown = |&byte: &u8| match byte {
+                b'\\' | b'\'' => format!("\\{}", char::from(byte)),
+                b' '..=b'~' => char::from(byte).to_string(),
+                other => format!("\\{other:03o}"),
+            };
+            format!("$'{}'", bytes.iter().map(shown).collect::<String>())
+        }
+    }
+}
+
 /// Ends a subcommand that writes to standard output. A reader that has closed its end (`| head`) has seen what it wanted.
 pub fn written(result: io::Result<()>) -> Result<(), Failure> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::new(0, "")),
         Err(error) => Err(Failure::new(DAMAGED, format!("standard output: {}", words(&error)))),
         Ok(()) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+    use std::process::Command;
+
+    #[test]
+    fn a_shell_reads_back_what_is_quoted() {
+        assert_eq!(quoted("/tmp/s-1_a.b"), "/tmp/s-1_a.b");
+        for path in [&b"/a b"[..], b"", b"it's", b"$HOME/*", "/\u{e4}\u{4e16}".as_bytes(), b"a\nb'\\", b"\xff7", b"~x;#&"] {
+            let script = format!("printf %s {}", quoted(OsStr::from_bytes(path)));
+            let said = Command::new("bash").args(["-c", &script]).output().expect("bash runs").stdout;
+            assert_eq!(said, path, "{script}");
+            assert!(!script.contains('\n'));
+        }
     }
 }

@@ -26,7 +26,7 @@ impl Library {
     pub fn find() -> Result<Library, Failure> {
         if let Some(path) = env::var_os("SHMGATE_LIB").filter(|path| !path.is_empty()) {
             let path = std::path::absolute(&path).unwrap_or_else(|_| path.into());
-            return Library::at(path.clone()).map_err(|why| {
+            return Library::at(path.clone()).and_then(Library::if_ours).map_err(|why| {
                 Failure::usage(format!("SHMGATE_LIB={}: {why}; set it to the path of libshmgate.so", path.display()))
             });
         }
@@ -50,6 +50,13 @@ impl Library {
             Ok(None) => Err("not a shared library".into()),
             Err(error) => Err(words(&error)),
         }
+    }
+
+    /// Another library would load, and gate nothing.
+    fn if_ours(self) -> Result<Library, String> {
+        let export = b"\0shmgate_version\0";
+        let bytes = fs::read(&self.path).map_err(|error| words(&error))?;
+        if bytes.windows(export.len()).any(|part| part == export) { Ok(self) } else { Err("is not libshmgate.so".into()) }
     }
 
     /// The path for LD_PRELOAD. What that can't carry goes by a link in the session's directory.

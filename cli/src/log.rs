@@ -1,11 +1,11 @@
 //! `shmgate log`: a session's journal as lines.
 
+use std::fs;
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use shmgate_core::errno::Errno;
 use shmgate_core::journal::{OpenError, Reader, Timeline};
 use shmgate_core::policy::Policy;
 use shmgate_core::session::{Session, c_path};
@@ -13,17 +13,23 @@ use shmgate_core::text::json::{Json, Utc};
 
 use crate::args::LogOptions;
 use crate::failure::{DAMAGED, Failure, written};
-use crate::members;
+use crate::{members, sessions};
 
 /// How often a follower looks for new records.
 const POLL: Duration = Duration::from_millis(50);
+/// How often, and how long, a journal is looked at that seems to be cut.
+const GROWING: (u32, Duration) = (20, Duration::from_millis(1));
 /// How often it asks whether anybody is left, which means to look through /proc.
 const ALIVE: Duration = Duration::from_millis(250);
 
 /// Prints the records; returns the exit status.
 pub fn log(options: &LogOptions) -> Result<u8, Failure> {
+    let path = options.session.join("journal");
+    if sessions::is_none(&options.session) {
+        let hint = "name the directory that was given to shmgate run --session";
+        return Err(Failure::usage(format!("session {}: no journal is there; {hint}", options.session.display())));
+    }
     let session = Session::open(&options.session).map_err(Failure::usage)?;
-    let path = session.dir().join("journal");
     // A policy that can't be read costs the rules' names, and is said after the records.
     let (policy, policy_fault) = match session.policy() {
         Ok(policy) => (policy, None),
@@ -34,10 +40,8 @@ pub fn log(options: &LogOptions) -> Result<u8, Failure> {
     written(if options.follow { printer.follow(&session) } else { printer.print() })?;
 
     let Printer { timeline, records, .. } = printer;
-    let damaged = timeline.damaged().min().map(|offset| ("damaged", offset));
-    let cut = || timeline.reader().is_cut().then(|| ("cut off", std::fs::metadata(&path).map_or(0, |meta| meta.len())));
-    if let Some((what, offset)) = damaged.or_else(cut) {
-        let message = format!("journal {}: {what} at offset {offset}, {records} records readable and printed", path.display());
+    if let Some(what) = damage(timeline.reader(), &path, timeline.damaged().min()) {
+        let message = format!("journal {}: {what}, {records} records readable and printed", path.display());
         return Err(Failure::new(DAMAGED, message));
     }
     policy_fault.map_or(Ok(0), |error| Err(Failure::new(DAMAGED, error)))
@@ -45,12 +49,28 @@ pub fn log(options: &LogOptions) -> Result<u8, Failure> {
 
 fn open(path: &Path) -> Result<Reader, Failure> {
     Reader::open(&c_path(path.as_os_str())).map_err(|error| match error {
-        OpenError::Errno(Errno::ENOENT) => {
-            Failure::usage(format!("{}: {error}; is this a session's directory?", path.display()))
-        }
         OpenError::Errno(_) => Failure::usage(format!("{}: {error}", path.display())),
         OpenError::NotAJournal | OpenError::Version(_) => Failure::new(DAMAGED, format!("journal {}: {error}", path.display())),
     })
+}
+
+/// What is wrong with a journal, in which `damaged` is the offset of the first slot with bytes that no writer writes.
+pub fn damage(reader: &Reader, path: &Path, damaged: Option<u64>) -> Option<String> {
+    // A live thread takes slots a moment before it makes the file longer.
+    let is_cut = || {
+        (0..GROWING.0).all(|_| {
+            let is_cut = reader.is_cut();
+            if is_cut {
+                sleep(GROWING.1);
+            }
+            is_cut
+        })
+    };
+    match damaged {
+        Some(offset) => Some(format!("damaged at offset {offset}")),
+        None if is_cut() => Some(format!("cut off at offset {}", fs::metadata(path).map_or(0, |meta| meta.len()))),
+        None => None,
+    }
 }
 
 /// Turns records into lines.

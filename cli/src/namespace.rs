@@ -10,7 +10,7 @@ use shmgate_core::backend::userspace::check::{self, Hold, Limits, Usage};
 use shmgate_core::backend::userspace::registry::{SHARED, directory, root, shared_directory};
 
 use crate::args::CreateOptions;
-use crate::failure::{FAILED, Failure, say, words, written};
+use crate::failure::{FAILED, Failure, quoted, say, words, written};
 use crate::isolation;
 
 /// The directory that a name on the command line means.
@@ -118,7 +118,14 @@ fn as_json(rows: &[Row]) -> String {
 pub fn create(options: &CreateOptions) -> Result<u8, Failure> {
     let CreateOptions { shmmax, shmmni, shmall, shared, .. } = *options;
     let dir = if shared { shareable(&options.name)? } else { named(&options.name)? };
-    check::create(&dir, &Limits { shmmax, shmmni, shmall }, shared).map_err(|error| Failure::new(FAILED, error))?;
+    if check::exists(&dir) {
+        let hint = format!("use another name, or remove it with: shmgate namespace remove {}", quoted(&dir));
+        return Err(Failure::new(FAILED, format!("namespace {}: is there already; {hint}", dir.display())));
+    }
+    check::create(&dir, &Limits { shmmax, shmmni, shmall }, shared).map_err(|error| {
+        let hint = if dir.parent().is_some_and(Path::is_dir) { "" } else { "; the directory above it has to be there" };
+        Failure::new(FAILED, format!("{error}{hint}"))
+    })?;
     Ok(0)
 }
 
@@ -127,7 +134,7 @@ fn shareable(name: &OsStr) -> Result<PathBuf, Failure> {
     let dir = shared_directory(text_of(name)?).map_err(Failure::usage)?;
     let private = isolation::base()?.join(name);
     if private != dir && check::exists(&private) {
-        let hint = format!("use another name, or remove it with: shmgate namespace remove {}", private.display());
+        let hint = format!("use another name, or remove it with: shmgate namespace remove {}", quoted(&private));
         return Err(Failure::new(FAILED, format!("namespace {}: you have a private one of this name; {hint}", name.display())));
     }
     Ok(dir)
@@ -200,9 +207,9 @@ pub fn check(name: &OsStr, repair: bool) -> Result<u8, Failure> {
     }
     let count = if faults.len() == 1 { "1 fault".to_owned() } else { format!("{} faults", faults.len()) };
     let what_to_do = if !repair && faults.iter().any(|fault| fault.can_be_mended) {
-        format!("mend what can be mended with: shmgate namespace check --repair {}", name.display())
+        format!("mend what can be mended with: shmgate namespace check --repair {}", quoted(name))
     } else {
-        format!("when nobody needs it, remove it with: shmgate namespace remove --force {}", name.display())
+        format!("when nobody needs it, remove it with: shmgate namespace remove --force {}", quoted(name))
     };
     Err(Failure::new(FAILED, format!("namespace {}: {count}; {what_to_do}", dir.display())))
 }

@@ -3,12 +3,15 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 
+use shmgate_core::names;
 use shmgate_core::policy::size::Size;
-use shmgate_core::policy::{Action, Policy, Quota};
+use shmgate_core::policy::{Action, Policy, Quota, Rule};
 
 use crate::args::Limits;
+use crate::environment::variable;
 use crate::failure::{Failure, words, written};
 
 /// More than any policy that is one; /dev/zero must come to an end too.
@@ -27,39 +30,53 @@ pub fn check(file: &Path) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// The policy of the options and the file that they name; `None` if there is no such option.
+/// The policy of the options and the file that they name, or else SHMGATE_POLICY; `None` if nothing asks for one.
 pub fn resolve(limits: &Limits) -> Result<Option<Policy>, Failure> {
-    let with_name = |failure: Failure| Failure { message: format!("policy {}", failure.message), ..failure };
-    let mut policy = match &limits.policy {
-        Some(file) => load(file).map_err(with_name)?,
-        None => Policy::default(),
+    resolve_with(limits, variable("SHMGATE_POLICY").map(PathBuf::from))
+}
+
+fn resolve_with(limits: &Limits, inherited: Option<PathBuf>) -> Result<Option<Policy>, Failure> {
+    let with = |prefix: &str, failure: Failure| Failure { message: format!("{prefix} {}", failure.message), ..failure };
+    let file = match (&limits.policy, inherited) {
+        (Some(file), _) if file.as_os_str() == "-" => {
+            return Err(Failure::usage("--policy -: standard input is the command's; name a file (./- if it has this name)"));
+        }
+        (Some(file), _) => Some(load(file).map_err(|failure| with("policy", failure))?),
+        (None, Some(file)) => Some(load(&file).map_err(|failure| with("SHMGATE_POLICY: policy", failure))?),
+        (None, None) => None,
     };
+    let is_named = file.is_some();
+    let mut policy = file.unwrap_or_default();
     policy.dry_run |= limits.dry_run;
     policy.forbid_world_access |= limits.forbid_world_access;
     policy.segment_size = limits.max_segment_size.or(policy.segment_size);
     policy.session.bytes = limits.max_bytes.or(policy.session.bytes);
     policy.session.segments = limits.max_segments.or(policy.session.segments);
     policy.session.attaches = limits.max_attaches.or(policy.session.attaches);
-    Ok((limits.policy.is_some() || !policy.is_empty()).then_some(policy))
+    Ok((is_named || !policy.is_empty()).then_some(policy))
 }
 
 fn load(file: &Path) -> Result<Policy, Failure> {
     let name = file.display().to_string();
     match File::open(file) {
         Ok(open) => read(open, &name),
-        Err(error) => Err(Failure::usage(format!("{name}: {}", words(&error)))),
+        Err(error) => Err(unreadable(&name, &error)),
     }
+}
+
+fn unreadable(name: &str, error: &io::Error) -> Failure {
+    Failure::usage(format!("{name}: {}; name a file of TOML that you can read", words(error)))
 }
 
 fn read(from: impl Read, name: &str) -> Result<Policy, Failure> {
     let mut bytes = Vec::new();
     let read = from.take(MOST_BYTES + 1).read_to_end(&mut bytes);
-    read.map_err(|error| Failure::usage(format!("{name}: {}", words(&error))))?;
+    read.map_err(|error| unreadable(name, &error))?;
     if bytes.len() as u64 > MOST_BYTES {
         return Err(Failure::usage(format!("{name}: longer than {}, this is no policy", Size(MOST_BYTES))));
     }
     match str::from_utf8(&bytes) {
-        Ok(text) => Policy::parse(text).map_err(|error| Failure::usage(format!("{name}:{error}"))),
+        Ok(text) => Policy::parse_strictly(text).map_err(|error| Failure::usage(format!("{name}:{error}"))),
         Err(error) => {
             let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
             let column = good.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
@@ -100,11 +117,40 @@ fn describe(policy: &Policy) -> String {
             Action::Deny(errno) => format!("deny with {}", errno.name().unwrap_or("EACCES")),
             Action::Mask(bits) => format!("mask {bits:04o}"),
         };
-        let calls: Vec<&str> = rule.calls.iter().map(|call| call.name()).collect();
-        let calls = if calls.is_empty() { "any call".to_owned() } else { calls.join(", ") };
-        line(&format!("rule \"{}\": {action} ({calls})", rule.name.escape_debug()));
+        line(&format!("rule \"{}\": {action} ({})", rule.name.escape_debug(), conditions(rule)));
     }
     out
+}
+
+/// All that has to hold.
+fn conditions(rule: &Rule) -> String {
+    let calls = if rule.calls.is_empty() { "any call".to_owned() } else { list(&rule.calls, |call| call.name().to_owned()) };
+    let one_of = |what: &str, values: String| (!values.is_empty()).then(|| format!("{what} {values}"));
+    let key = |range: &RangeInclusive<u32>| match (*range.start(), *range.end()) {
+        (0, 0) => "private".to_owned(),
+        (first, last) if first == last => format!("{first:#010x}"),
+        (first, last) => format!("{first:#010x}-{last:#010x}"),
+    };
+    let size = rule.size.as_ref().map(|range| match (*range.start(), *range.end()) {
+        (0, u64::MAX) => "any size".to_owned(),
+        (0, max) => format!("size at most {}", Size(max)),
+        (min, u64::MAX) => format!("size at least {}", Size(min)),
+        (min, max) => format!("size {} to {}", Size(min), Size(max)),
+    });
+    let conditions = [
+        Some(calls),
+        one_of("cmd", list(&rule.commands, |&cmd| names::shmctl_command(cmd).map_or(cmd.to_string(), str::to_owned))),
+        one_of("key", list(&rule.keys, key)),
+        size,
+        rule.mode.map(|bits| format!("mode with a bit of {bits:04o}")),
+        one_of("uid", list(&rule.uids, u32::to_string)),
+        one_of("exe", list(&rule.exes, |exe| format!("\"{}\"", exe.escape_debug()))),
+    ];
+    conditions.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+fn list<T>(values: &[T], one: impl Fn(&T) -> String) -> String {
+    values.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 fn amounts(quota: &Quota) -> String {
@@ -119,15 +165,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_win_over_the_file() {
+    fn options_win_over_the_file_and_that_over_the_environment() {
         let temp = tempfile::tempdir().unwrap();
         let file = temp.path().join("p.toml");
         std::fs::write(&file, "[quota.session]\nbytes = \"1M\"\nsegments = 4\n").unwrap();
         let limits = Limits { policy: Some(file), max_bytes: Some(4096), dry_run: true, ..Limits::default() };
-        let policy = resolve(&limits).unwrap().unwrap();
+        let policy = resolve_with(&limits, Some("/no/such.toml".into())).unwrap().unwrap();
         assert_eq!(policy.session, Quota { bytes: Some(4096), segments: Some(4), attaches: None });
         assert!(policy.dry_run);
-        assert_eq!(resolve(&Limits::default()).unwrap(), None);
+        let inherited = limits.policy.clone();
+        assert_eq!(resolve_with(&Limits { policy: None, ..limits }, inherited).unwrap().unwrap(), policy);
+        assert_eq!(resolve_with(&Limits::default(), None).unwrap(), None);
     }
 
     #[test]
@@ -147,5 +195,21 @@ mod tests {
             "[quota.process]\nattaches = 3\n[[rule]]\nname = \"a\"\ncall = \"shmget\"\naction = \"mask\"\nmask = \"0007\"\n";
         let summary = describe(&Policy::parse(text).unwrap());
         assert_eq!(summary, "  a process: at most 3 attaches\n  rule \"a\": mask 0007 (shmget)\n");
+    }
+
+    #[test]
+    fn a_summary_has_all_conditions() {
+        for (rule, said) in [
+            ("uid = [0, 33]\nexe = '*/psql'", "any call; uid 0, 33; exe \"*/psql\""),
+            ("key = ['private', 5, '0x10-0x1f']", "any call; key private, 0x00000005, 0x00000010-0x0000001f"),
+            ("size = { min = '1M' }", "any call; size at least 1 MiB"),
+            ("size = { max = '4K' }", "any call; size at most 4 KiB"),
+            ("size = { min = 1, max = 2 }", "any call; size 1 bytes to 2 bytes"),
+            ("call = ['shmget', 'shmctl']\nmode = '6'", "shmget, shmctl; mode with a bit of 0006"),
+            ("call = 'shmctl'\ncmd = ['IPC_RMID', 'IPC_SET']", "shmctl; cmd IPC_RMID, IPC_SET"),
+        ] {
+            let policy = Policy::parse_strictly(&format!("[[rule]]\naction = 'log'\n{rule}\n")).unwrap();
+            assert_eq!(describe(&policy), format!("  rule \"rule 1\": log ({said})\n"));
+        }
     }
 }

@@ -78,6 +78,9 @@ impl fmt::Display for Ungated {
 pub fn find(command: &OsStr) -> Result<PathBuf, Failure> {
     let name = command.display();
     let refused = |why: &str| Err(Failure::new(NOT_EXECUTABLE, format!("{name}: {why}")));
+    if command.is_empty() {
+        return Err(Failure::new(NOT_FOUND, "the command's name is empty; write it behind --, as in: shmgate run -- ls -l"));
+    }
     if command.as_bytes().contains(&b'/') {
         return match fs::metadata(command) {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {

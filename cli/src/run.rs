@@ -9,12 +9,11 @@ use std::process::Command;
 use crate::args::RunOptions;
 use crate::child::Signals;
 use crate::environment::{self, Log};
-use crate::failure::{Failure, NOT_EXECUTABLE, UNGATED, say, words};
+use crate::failure::{Failure, NOT_EXECUTABLE, UNGATED, quoted, say, words};
 use crate::isolation::Isolated;
 use crate::library::{self, Library};
-use crate::sessions::Running;
-use crate::summary::{self, Counts};
-use crate::{policy, program};
+use crate::sessions::{Place, Running};
+use crate::{policy, program, sessions, summary};
 
 /// Runs the command; returns its exit status.
 pub fn run(options: &RunOptions) -> Result<u8, Failure> {
@@ -25,21 +24,35 @@ pub fn run(options: &RunOptions) -> Result<u8, Failure> {
     let path = program::find(name)?;
     let preloads = gate_or_refuse(&path, &library, options)?;
     let log = Log::of(options)?;
+    let place = Place::of(options)?;
+    if let Place::Inherited(dir) = &place
+        && environment::moves(options)
+    {
+        // The books would count segments of two places, and be settled by whichever looks.
+        let what = "this run's segments are to be elsewhere than the session's";
+        let hint = "drop --isolate, --backend and --namespace, or take another session with --session DIR";
+        return Err(Failure::usage(format!("SHMGATE_SESSION: session {}: {what}; {hint}", dir.display())));
+    }
 
     let signals = Signals::hold();
-    let running = Running::start(options.session.as_deref(), policy.as_ref())?;
-    let session = running.session.clone();
-    let policy = session.policy().map_err(Failure::usage)?;
-    // Only a session that was joined has counted anything.
-    let before = if running.is_kept() && !options.quiet { Counts::of(&session) } else { Counts::default() };
-
-    let isolated = match options.isolate.then(Isolated::start).transpose() {
-        Ok(isolated) => isolated,
+    let running = Running::start(&place, policy.as_ref())?;
+    let (session, before) = (running.session.clone(), running.before);
+    let prepared = session.policy().map_err(Failure::usage).and_then(|policy| {
+        let isolated = options.isolate.then(Isolated::start).transpose()?;
+        Ok((policy, isolated))
+    });
+    let (policy, isolated) = match prepared {
+        Ok(prepared) => prepared,
         Err(failure) => {
-            running.finish();
+            running.abandon();
             return Err(failure);
         }
     };
+    if let Some(around) = sessions::left_limits(session.dir())
+        && !options.quiet
+    {
+        say(format!("warning: the limits of the session {} don't hold for this command", around.display()));
+    }
 
     let mut command = Command::new(&path);
     command.arg0(name).args(arguments);
@@ -56,7 +69,7 @@ pub fn run(options: &RunOptions) -> Result<u8, Failure> {
     let child = match started {
         Ok(child) => child,
         Err(failure) => {
-            running.finish();
+            running.abandon();
             isolated.map(Isolated::finish);
             return Err(failure);
         }
@@ -68,15 +81,16 @@ pub fn run(options: &RunOptions) -> Result<u8, Failure> {
         parts.journal.header().scale.refine();
     }
     if !options.quiet {
-        let how_to_see = match (&options.log, running.is_kept()) {
-            (_, true) => format!("see: shmgate log {}", session.dir().display()),
-            (None, false) if !options.json => "to see which and why, add --log - or --session DIR".to_owned(),
-            _ => "the log says which and why".to_owned(),
+        let how_to_see = match (log.is_on(), running.is_kept()) {
+            (_, true) => format!("see: shmgate log {}", quoted(session.dir())),
+            (false, false) => "to see which and why, add --log - or --session DIR".to_owned(),
+            (true, false) => "the log says which and why".to_owned(),
         };
-        summary::print(&session, before, &how_to_see, isolated.is_none() && environment::may_be_kernel(options));
+        let lists_segments = environment::may_be_kernel(options) && !running.has_others();
+        summary::print(&session, before, &how_to_see, lists_segments);
     }
     if running.finish() && !options.quiet {
-        say(format!("processes of the session still run; watch them with: shmgate log --follow {}", session.dir().display()));
+        say(format!("processes of the session still run; watch them with: shmgate log --follow {}", quoted(session.dir())));
     }
     if let Some(dir) = isolated.and_then(Isolated::finish)
         && !options.quiet

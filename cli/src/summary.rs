@@ -6,11 +6,12 @@ use shmgate_core::backend::kernel::{Functions, Kernel};
 use shmgate_core::call::Verdict;
 use shmgate_core::errno::Errno;
 use shmgate_core::journal::Item;
+use shmgate_core::journal::format::{HEADER_LEN, SLOT_LEN};
 use shmgate_core::ledger::Segment;
 use shmgate_core::names::Key;
 use shmgate_core::session::{Parts, Session};
 
-use crate::failure::say;
+use crate::failure::{quoted, say};
 use crate::system;
 
 const KERNEL: Kernel = Kernel(Functions::SYSTEM_CALLS);
@@ -22,6 +23,8 @@ pub struct Counts {
     /// What a dry run would have denied.
     noted: u64,
     lost: u64,
+    /// The offset of the first slot with bytes that no writer writes.
+    pub damaged: Option<u64>,
 }
 
 impl Counts {
@@ -30,12 +33,14 @@ impl Counts {
         let mut counts = Counts::default();
         let Ok(mut reader) = session.reader() else { return counts };
         for slot in 0..reader.slots() {
-            if let Item::Call(record) = reader.item(slot) {
-                match record.outcome.verdict {
+            match reader.item(slot) {
+                Item::Call(record) => match record.outcome.verdict {
                     Verdict::Denied(_) => counts.denied += 1,
                     Verdict::WouldDeny(_) => counts.noted += 1,
                     _ => {}
-                }
+                },
+                Item::Damaged => counts.damaged = counts.damaged.or(Some(HEADER_LEN + slot * SLOT_LEN)),
+                _ => {}
             }
         }
         counts.lost = reader.header().lost.load(Relaxed);
@@ -47,13 +52,14 @@ impl Counts {
             denied: self.denied.saturating_sub(before.denied),
             noted: self.noted.saturating_sub(before.noted),
             lost: self.lost.saturating_sub(before.lost),
+            damaged: self.damaged,
         }
     }
 }
 
-/// Says what there is to say, a line each. `before` is what a session had counted that the run joined; `has_kernel` tells whether
-/// segments were the kernel's.
-pub fn print(session: &Session, before: Counts, how_to_see: &str, has_kernel: bool) {
+/// Says what there is to say, a line each. `before` is what a session had counted that the run joined; `lists_segments` tells whether
+/// to say what is left behind: no other run may still want it, and it has to be the kernel's.
+pub fn print(session: &Session, before: Counts, how_to_see: &str, lists_segments: bool) {
     let Parts { journal, ledger, .. } = match session.parts() {
         Ok(parts) => parts,
         Err(error) => return say(error),
@@ -68,10 +74,10 @@ pub fn print(session: &Session, before: Counts, how_to_see: &str, has_kernel: bo
     }
     if counts.lost > 0 {
         let why = Errno(journal.header().lost_errno.load(Relaxed) as i32).text();
-        say(format!("{} not recorded ({why}); the session is {}", calls_were(counts.lost), session.dir().display()));
+        say(format!("{} not recorded ({why}); the session is {}", calls_were(counts.lost), quoted(session.dir())));
     }
     // The kernel knows nothing of others, and the books would be settled by that.
-    if has_kernel {
+    if lists_segments {
         for segment in ledger.segments(&KERNEL) {
             left_behind(&segment);
         }

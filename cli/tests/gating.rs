@@ -146,6 +146,8 @@ fn a_missing_library_is_said() {
     refused(&with(""), 2, &["libshmgate.so not found in", "/bin, ", "/lib, ", "SHMGATE_LIB"]);
     refused(&with("/no/such.so"), 2, &["SHMGATE_LIB=/no/such.so", "No such file"]);
     refused(&with("/etc/passwd"), 2, &["SHMGATE_LIB=/etc/passwd", "not a shared library"]);
+    let other = compile("hello", temp.path(), &["-shared", "-fPIC"]);
+    refused(&with(other.to_str().unwrap()), 2, &["SHMGATE_LIB=", "is not libshmgate.so"]);
 }
 
 fn a_library_that_ld_preload_cant_name() {

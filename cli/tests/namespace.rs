@@ -102,6 +102,12 @@ fn a_namespace_is_made_with_limits_listed_and_removed() {
     let create = || namespace(&["create", "--shmmax", "64K", "--shmmni", "2", "--shmall", "17", &own.name]).output();
     create().silent();
     refused(&create(), 1, &["is there already", &own.name, "shmgate namespace remove"]);
+    let spaced = place();
+    let spaced = spaced.path().join("a b");
+    let with = |verb: &str| namespace(&[verb, spaced.to_str().unwrap()]).output();
+    with("create").silent();
+    refused(&with("create"), 1, &[&format!("shmgate namespace remove '{}'", spaced.display())]);
+    with("remove").silent();
     assert_eq!(listed(&own.name), Some([0, 0, 0]));
     let mut agent = own.agent();
     assert_eq!(agent.ask("get 0 65537 0600"), "EINVAL");
@@ -225,7 +231,11 @@ fn names_that_are_none_are_refused() {
     refused(&namespace(&["create", "--shmmni", "32769", "x"]).output(), 2, &["at most 32768"]);
     refused(&namespace(&["create", "--shmmax", "1Q", "x"]).output(), 2, &["1Q", "not a size"]);
     let within = temp.path().join("no/such");
-    refused(&namespace(&["create", within.to_str().unwrap()]).output(), 1, &["No such file"]);
+    refused(
+        &namespace(&["create", within.to_str().unwrap()]).output(),
+        1,
+        &["No such file", "the directory above it has to be there"],
+    );
     // A directory without a registry is left alone, whatever is in it.
     fs::write(temp.path().join("lives"), "").unwrap();
     refused(&namespace(&["remove", "--force", temp.path().to_str().unwrap()]).output(), 1, &["there is none"]);

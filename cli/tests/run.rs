@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 
 use common::{place, refused, run, shmgate, write};
@@ -20,7 +21,12 @@ fn main() -> ExitCode {
         lines_go_to_standard_error,
         denials_and_what_is_left_are_said,
         a_dry_run_denies_nothing_and_says_so,
-        nothing_inherited_stands_against_the_session,
+        the_environment_is_as_the_options,
+        options_win_over_the_environment,
+        what_is_wrong_in_the_environment_is_an_error_before_the_start,
+        hints_can_be_copied,
+        nothing_is_left_of_a_run_that_did_not_start,
+        help_that_cant_be_written_is_an_error,
         completions_man_pages_and_version,
     ])
 }
@@ -39,7 +45,7 @@ fn what_is_no_command() {
     write(&temp.path().join("orphan"), "#!/no/such/interpreter\n", 0o755);
     refused(&run([at("none")]).output(), 127, &["none", "No such file"]);
     refused(&run(["no-such-command"]).output(), 127, &["no-such-command", "not found in PATH"]);
-    refused(&run([""]).output(), 127, &["not found"]);
+    refused(&run([""]).output(), 127, &["name is empty"]);
     refused(&run([at("plain")]).output(), 126, &["plain", "executable"]);
     refused(&run([at("")]).output(), 126, &["is a directory"]);
     refused(&run([at("orphan")]).output(), 126, &["orphan", "interpreter"]);
@@ -57,8 +63,17 @@ fn bad_usage_is_one_line() {
         (&["run", "--max-segments", "many", "--", "true"], &["many", "not a count"]),
         (&["run", "--backend", "kernal", "--", "true"], &["unknown backend \"kernal\"", "auto, kernel"]),
         (&["run", "--backend", "user", "--", "true"], &["unknown backend", "userspace"]),
+        (&["run", "--max-bytes", "-1", "--", "true"], &["'-1'", "--max-bytes", "not a size"]),
+        (&["run", "--max-segments", "-1", "--", "true"], &["'-1'", "not a count"]),
+        (&["run", "--policy", "-", "--", "true"], &["--policy -", "standard input is the command's"]),
+        (&["completions", "tcsh"], &["'tcsh'", "[possible values: bash, elvish, fish, powershell, zsh]"]),
+        (&["help", "frob"], &["frob"]),
         (&["run"], &["COMMAND"]),
         (&["run", "--isolate", "--backend", "kernel", "--", "true"], &["--isolate", "--backend kernel", "shmgate run --help"]),
+        (
+            &["run", "--namespace", "n", "--backend", "kernel", "--", "true"],
+            &["--namespace: the kernel's", "--backend userspace"],
+        ),
         (&["run", "--isolate", "--namespace", "n", "--", "true"], &["--isolate", "--namespace", "shmgate run --help"]),
         (&["frob"], &["frob"]),
         (&["log"], &["SESSION"]),
@@ -78,17 +93,25 @@ fn a_bad_policy_has_line_and_column() {
     refused(&shmgate(["policy", "check", name]).output(), 2, &[&place_of["policy ".len()..]]);
     write(&file, "frob = 1\n", 0o644);
     refused(&shmgate(["policy", "check", name]).output(), 2, &[":1:1: unknown key \"frob\""]);
-    refused(&shmgate(["run", "--policy", "/no/such.toml", "--", "true"]).output(), 2, &["policy /no/such.toml: No such file"]);
+    refused(
+        &shmgate(["run", "--policy", "/no/such.toml", "--", "true"]).output(),
+        2,
+        &["policy /no/such.toml: No such file", "that you can read"],
+    );
 }
 
 fn policy_check_says_what_a_file_holds() {
     let temp = place();
     let file = temp.path().join("p.toml");
-    write(&file, "[quota.session]\nbytes = \"1G\"\n[[rule]]\nname = \"mine\"\naction = \"deny\"\n", 0o644);
+    write(&file, "[quota.session]\nbytes = \"1G\"\n[[rule]]\nname = \"mine\"\nuid = 7\naction = \"deny\"\n", 0o644);
     let said = shmgate(["policy", "check", file.to_str().unwrap()]).output().silent().stdout;
     let expected =
-        format!("{}: ok\n  the session: at most 1 GiB\n  rule \"mine\": deny with EACCES (any call)\n", file.display());
+        format!("{}: ok\n  the session: at most 1 GiB\n  rule \"mine\": deny with EACCES (any call; uid 7)\n", file.display());
     assert_eq!(said, expected);
+    write(&file, "[[rule]]\nuid = 1\nsize = { min = 1 }\ncall = \"shmat\"\naction = \"deny\"\n", 0o644);
+    let part = "p.toml:3:8: the rule never holds: size is for shmget, the rule's other conditions for shmat";
+    refused(&shmgate(["policy", "check", file.to_str().unwrap()]).output(), 2, &[part]);
+    refused(&shmgate(["run", "--policy", file.to_str().unwrap(), "--", "true"]).output(), 2, &[part]);
     // The tests' stdin is empty, and an empty policy is one.
     let said = shmgate(["policy", "check", "-"]).output().silent().stdout;
     assert_eq!(said, "standard input: ok\n  nothing: all calls pass\n");
@@ -142,29 +165,132 @@ fn a_dry_run_denies_nothing_and_says_so() {
     assert!(said.stderr.starts_with("shmgate: 1 call would have been denied (dry run); "), "{said}");
 }
 
-fn nothing_inherited_stands_against_the_session() {
+/// What a command finds in its environment under `run` with these options and variables.
+fn environment(place: &Path, options: &[&str], variables: &[(&str, &str)]) -> String {
+    let run = shmgate(["run"]).args(options).args(["--", "env"]).directory(place);
+    variables.iter().fold(run, |run, (name, value)| run.env(name, value)).output().silent().stdout
+}
+
+fn the_environment_is_as_the_options() {
     let temp = place();
-    let environment = |options: &[&str]| {
-        let run = shmgate(["run"]).args(options).args(["--", "env"]).directory(temp.path());
-        let run = run.env("SHMGATE_SESSION", "/elsewhere").env("SHMGATE_POLICY", "/elsewhere/p.toml");
-        run.env("SHMGATE_LOG_FORMAT", "json").env("SHMGATE_LOG", "old.log").output().silent().stdout
+    let here = fs::canonicalize(temp.path()).unwrap();
+    write(&temp.path().join("p.toml"), "quota.session.segments = 1\n", 0o644);
+    let with =
+        [("SHMGATE_LOG_FORMAT", "json"), ("SHMGATE_LOG", "old.log"), ("SHMGATE_NAMESPACE", "n"), ("SHMGATE_POLICY", "p.toml")];
+    let found = environment(temp.path(), &[], &with);
+    for line in [&format!("SHMGATE_LOG={}/old.log\n", here.display()), "SHMGATE_LOG_FORMAT=json\n", "SHMGATE_NAMESPACE=n\n"] {
+        assert!(found.contains(line), "{line}{found}");
+    }
+    // The policy holds, with the options worked in, and the session has it.
+    assert!(!found.contains("p.toml") && found.contains("/policy.toml\n"), "{found}");
+    let limited = |options: &[&str], script: &str| {
+        let run =
+            shmgate(["run"]).args(options).args(["--", "sh", "-c", script]).env("SHMGATE_POLICY", temp.path().join("p.toml"));
+        run.output().success().stderr
     };
-    let plain = environment(&[]);
-    assert!(!plain.contains("elsewhere") && !plain.contains("SHMGATE_POLICY"), "{plain}");
-    let old = fs::canonicalize(temp.path()).unwrap().join("old.log");
-    assert!(plain.contains(&format!("SHMGATE_LOG={}\n", old.display())), "{plain}");
-    let full =
-        environment(&["--session", "s", "--log", "x.log", "--max-bytes", "1M", "--backend", "kernel", "--keep-deepbind"]);
+    let said =
+        limited(&["--max-segment-size", "4K"], "! ipcmk -M 8192 2>/dev/null && ipcmk -M 4096 && ! ipcmk -M 1 2>/dev/null");
+    assert!(said.contains("2 calls were denied; "), "{said}");
+    write(&temp.path().join("none.toml"), "", 0o644);
+    let option = temp.path().join("none.toml");
+    assert!(!limited(&["--policy", option.to_str().unwrap()], "ipcmk -M 1 && ipcmk -M 1").contains("denied"));
+    // The format of a log that an option asks for is the environment's.
+    let json =
+        shmgate(["run", "-q", "--log", "-", "--", "ipcmk", "-M", "1"]).env("SHMGATE_LOG_FORMAT", "json").output().success();
+    assert!(json.stderr.starts_with("{\"schema\":1,"), "{json}");
+    // Where the log says it, nobody is told to make one.
+    let log =
+        shmgate(["run", "--max-bytes", "0", "--", "ipcmk", "-M", "1"]).env("SHMGATE_LOG", temp.path().join("log")).output();
+    assert!(log.stderr.contains("the log says which and why"), "{log}");
+}
+
+fn options_win_over_the_environment() {
+    let temp = place();
+    write(&temp.path().join("p.toml"), "dry-run = true\n", 0o644);
     let session = fs::canonicalize(temp.path()).unwrap().join("s");
+    let full = environment(
+        temp.path(),
+        &["--session", "s", "--log", "x.log", "--json", "--max-bytes", "1M", "--backend", "kernel", "--keep-deepbind"],
+        &[
+            ("SHMGATE_SESSION", "/elsewhere"),
+            ("SHMGATE_POLICY", "p.toml"),
+            ("SHMGATE_LOG", "old.log"),
+            ("SHMGATE_LOG_FORMAT", "nonsense"),
+            ("SHMGATE_BACKEND", "nonsense"),
+            ("SHMGATE_DEEPBIND", "nonsense"),
+        ],
+    );
     for line in [
         format!("SHMGATE_SESSION={}\n", session.display()),
         format!("SHMGATE_POLICY={}/policy.toml\n", session.display()),
         format!("SHMGATE_LOG={}\n", session.with_file_name("x.log").display()),
-        "SHMGATE_LOG_FORMAT=text\n".into(),
+        "SHMGATE_LOG_FORMAT=json\n".into(),
         "SHMGATE_BACKEND=kernel\n".into(),
         "SHMGATE_DEEPBIND=keep\n".into(),
     ] {
         assert!(full.contains(&line), "{line}{full}");
+    }
+    let policy = fs::read_to_string(session.join("policy.toml")).unwrap();
+    assert!(policy.contains("dry-run = true") && policy.contains("bytes = 1048576"), "{policy}");
+}
+
+fn what_is_wrong_in_the_environment_is_an_error_before_the_start() {
+    let temp = place();
+    let mark = temp.path().join("mark");
+    for (name, value, parts) in [
+        ("SHMGATE_BACKEND", "kernal", &["kernal"][..]),
+        ("SHMGATE_LOG_FORMAT", "xml", &["unknown format \"xml\", use text or json"]),
+        ("SHMGATE_DEEPBIND", "foo", &["unknown value \"foo\", use keep"]),
+        ("SHMGATE_NAMESPACE", "a/b", &["\"a/b\" is no namespace"]),
+        ("SHMGATE_POLICY", "/no/such.toml", &["/no/such.toml: No such file"]),
+        ("SHMGATE_SESSION", "/no/such", &["/no/such: no such directory"]),
+        ("SHMGATE_LOG", "/no/such/log", &["log /no/such/log"]),
+    ] {
+        let parts = [if name == "SHMGATE_LOG" { "log" } else { name }].iter().chain(parts).copied().collect::<Vec<_>>();
+        refused(&run(["touch"]).arg(&mark).env(name, value).output(), 2, &parts);
+    }
+    refused(&shmgate(["run", "--namespace", "a/b", "--", "touch"]).arg(&mark).output(), 2, &["--namespace", "is no namespace"]);
+    assert!(!mark.exists());
+    // Set to nothing is not set.
+    let names = ["BACKEND", "LOG_FORMAT", "DEEPBIND", "NAMESPACE", "POLICY", "SESSION", "LOG"];
+    names.iter().fold(run(["true"]), |run, name| run.env(format!("SHMGATE_{name}"), "")).output().silent();
+}
+
+fn hints_can_be_copied() {
+    let temp = place();
+    let dir = temp.path().join("it's a $place");
+    let said = shmgate(["run", "--max-bytes", "0", "--session"])
+        .arg(&dir)
+        .args(["--", "sh", "-c", "! ipcmk -M 1 2>&1"])
+        .output()
+        .success();
+    let hint = said.stderr.trim().rsplit("see: ").next().unwrap();
+    let path = format!("{}:/usr/bin:/bin", shmgate_testkit::command().parent().unwrap().display());
+    let copied = shmgate_testkit::Run::new("sh").args(["-c", hint]).env("PATH", path).output().silent();
+    assert!(copied.stdout.contains("[denied: session bytes: "), "{copied}");
+}
+
+fn nothing_is_left_of_a_run_that_did_not_start() {
+    let temp = place();
+    let (dir, orphan) = (temp.path().join("s"), temp.path().join("orphan"));
+    write(&orphan, "#!/no/such/interpreter\n", 0o755);
+    let start = || shmgate(["run", "--session"]).arg(&dir).arg("--").arg(&orphan).output();
+    refused(&start(), 126, &["interpreter"]);
+    assert!(!dir.exists());
+    let command = shmgate_testkit::command().display();
+    let script = format!("ulimit -f 1; exec {command} run --session {} -- true", dir.display());
+    refused(&shmgate_testkit::Run::new("sh").args(["-c", &script]).output(), 2, &["File too large"]);
+    assert!(!dir.exists());
+    // One that was there stays.
+    shmgate(["run", "--session"]).arg(&dir).args(["--", "true"]).output().silent();
+    refused(&start(), 126, &["interpreter"]);
+    assert!(dir.join("journal").exists());
+}
+
+fn help_that_cant_be_written_is_an_error() {
+    for arguments in ["run --help", "--version", "help run", "completions bash"] {
+        let script = format!("{} {arguments} >/dev/full", shmgate_testkit::command().display());
+        refused(&shmgate_testkit::Run::new("sh").args(["-c", &script]).output(), 1, &["standard output: No space left"]);
     }
 }
 
@@ -172,7 +298,10 @@ fn completions_man_pages_and_version() {
     let temp = place();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = shmgate(["completions", shell]).output().silent().stdout;
-        assert!(script.contains("max-segment-size"), "{shell}");
+        assert!(script.contains("max-segment-size") && script.contains("repair"), "{shell}");
+        assert!(!script.contains("man pages") && !script.contains("watch"), "{shell}");
+        // bash has the subcommands alone, without what they are for.
+        assert!(!script.contains("shmgate__subcmd__man") && !script.contains("shmgate,man)"), "{shell}");
     }
     let pages = temp.path().join("man1");
     shmgate(["man"]).arg(&pages).output().silent();
@@ -192,6 +321,7 @@ fn completions_man_pages_and_version() {
         let text = fs::read_to_string(pages.join(format!("{page}.1"))).unwrap();
         assert!(text.contains(".SH SYNOPSIS\nshmgate") && text.contains(".SH NAME"), "{text}");
     }
+    assert_eq!(fs::read_dir(&pages).unwrap().count(), 11);
     assert!(!pages.join("shmgate-man.1").exists() && !pages.join("shmgate-namespace-watch.1").exists());
     assert_eq!(shmgate(["--version"]).output().silent().stdout, concat!("shmgate ", env!("CARGO_PKG_VERSION"), "\n"));
     for arguments in [

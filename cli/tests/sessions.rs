@@ -4,19 +4,23 @@ mod common;
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use common::{place, refused, run, shmgate, until_ended};
 use shmgate_testkit::run::TIMEOUT;
-use shmgate_testkit::{Agent, Namespace, Status, command, root_trials, run_trials, trials};
+use shmgate_testkit::{Agent, Namespace, Outcome, Status, command, root_trials, run_trials, trials};
 
 fn main() -> ExitCode {
     let mut all = trials![
         a_bad_session_is_refused,
         a_joined_session_keeps_its_policy,
-        a_run_within_a_run_has_its_own_session,
+        a_run_within_a_run_joins_its_session,
+        the_outer_limits_hold_within,
+        what_the_outer_session_cant_give_is_refused,
+        a_session_of_its_own_within_a_run_is_said,
+        a_damaged_session_is_not_joined,
         temporary_sessions_go,
         a_daemon_keeps_its_session,
         what_a_killed_run_left_is_swept,
@@ -33,12 +37,19 @@ fn a_bad_session_is_refused() {
     fs::set_permissions(at("open"), fs::Permissions::from_mode(0o755)).unwrap();
     refused(&with(&at("open")), 2, &["open to others", "0700"]);
     symlink(at("open"), at("link")).unwrap();
-    refused(&with(&at("link")), 2, &["symbolic link"]);
-    refused(&with(&at("no/parent")), 2, &["No such file"]);
+    for link in ["link", "link/", "link/."] {
+        refused(&with(&at(link)), 2, &["symbolic link"]);
+    }
+    refused(&with(&at("no/parent")), 2, &["No such file", "above it has to be there"]);
+    refused(&run(["true"]).env("SHMGATE_SESSION", temp.path()).output(), 2, &["SHMGATE_SESSION", "there is none"]);
     assert_eq!(with(&at("good")).status, Status::Exited(0));
     fs::write(temp.path().join("good/ledger"), "short").unwrap();
-    refused(&with(&at("good")), 2, &["ledger", "damaged"]);
+    refused(&with(&at("good")), 2, &["ledger", "damaged", "use a new directory"]);
     refused(&shmgate(["log", &at("none")]).output(), 2, &["no such directory"]);
+    refused(&shmgate(["log", "/usr"]).output(), 2, &["session /usr: no journal is there", "shmgate run --session"]);
+    refused(&shmgate(["log", &at("good/journal")]).output(), 2, &["is not a directory; name the session's"]);
+    symlink(at("good"), at("way")).unwrap();
+    refused(&shmgate(["log", &at("way/")]).output(), 2, &["symbolic link"]);
 }
 
 fn a_session_of_somebody_else_is_refused() {
@@ -47,8 +58,11 @@ fn a_session_of_somebody_else_is_refused() {
     let name = dir.to_str().unwrap();
     assert_eq!(shmgate(["run", "--session", name, "--", "true"]).output().status, Status::Exited(0));
     std::os::unix::fs::chown(&dir, Some(12345), None).unwrap();
-    refused(&shmgate(["run", "--session", name, "--", "true"]).output(), 2, &["belongs to user 12345"]);
-    refused(&shmgate(["log", name]).output(), 2, &["belongs to user 12345"]);
+    refused(&shmgate(["run", "--session", name, "--", "true"]).output(), 2, &["belongs to user 12345", "of your own"]);
+    refused(&shmgate(["log", name]).output(), 2, &["belongs to user 12345", "use it as that user"]);
+    std::os::unix::fs::chown(&dir, Some(0), None).unwrap();
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+    refused(&shmgate(["log", name]).output(), 2, &["open to others", "chmod 700"]);
 }
 
 fn a_joined_session_keeps_its_policy() {
@@ -64,13 +78,81 @@ fn a_joined_session_keeps_its_policy() {
     refused(&with(&["--max-bytes", "8K"], "true"), 2, &["has another policy"]);
 }
 
-fn a_run_within_a_run_has_its_own_session() {
-    let shmgate = command().to_str().unwrap();
-    let script = format!("echo $SHMGATE_SESSION; {shmgate} run -- sh -c 'echo $SHMGATE_SESSION; echo $LD_PRELOAD; exit 5'");
-    let outcome = run(["sh", "-c", &script]).output();
+/// A shell script under `run OPTIONS`, in which `$shmgate` is the command.
+fn script(options: &[&str], script: &str) -> Outcome {
+    shmgate(["run"]).args(options).args(["--", "sh", "-c", script]).env("shmgate", command()).output()
+}
+
+fn a_run_within_a_run_joins_its_session() {
+    let inner = "$shmgate run -- sh -c 'echo $SHMGATE_SESSION; echo $LD_PRELOAD; exit 5'";
+    let outcome = script(&[], &format!("echo $SHMGATE_SESSION; {inner}"));
     assert_eq!((outcome.status, outcome.stderr.as_str()), (Status::Exited(5), ""));
     let lines: Vec<&str> = outcome.stdout.lines().collect();
-    assert!(lines[0] != lines[1] && !lines[2].contains(':'), "{outcome}");
+    assert!(lines[0] == lines[1] && !lines[2].contains(':'), "{outcome}");
+    // The outer one goes on after the inner one, and says alone what is left behind.
+    let both = script(&[], "$shmgate run -- ipcmk -M 4096 >/dev/null; test -e $SHMGATE_SESSION/journal").success();
+    assert_eq!(both.stderr.matches("left behind").count(), 1, "{both}");
+}
+
+fn the_outer_limits_hold_within() {
+    let outcome =
+        script(&["-q", "--max-segments", "1"], "$shmgate run -q -- ipcmk -M 4096 && ! $shmgate run -q -- ipcmk -M 4096");
+    assert!(outcome.success().stderr.contains("No space left on device"));
+}
+
+fn what_the_outer_session_cant_give_is_refused() {
+    let refused_within = |outer: &[&str], inner: &str, part: &str| {
+        refused(
+            &script(outer, &format!("$shmgate run {inner} -- true")),
+            2,
+            &["SHMGATE_SESSION: session ", part, "--session DIR"],
+        );
+    };
+    refused_within(&["--max-segments", "1"], "--max-segments 2", "has a policy, which holds for this run too");
+    refused_within(&["--max-segments", "1"], "--dry-run", "has a policy, which holds for this run too");
+    refused_within(&[], "--max-segments 2", "has no policy");
+    refused_within(&[], "--isolate", "elsewhere");
+    refused_within(&[], "--backend userspace", "elsewhere");
+    refused_within(&["--isolate"], "--backend kernel", "elsewhere");
+    // The same place and the same limits are no others.
+    script(&["--isolate"], "$shmgate run --backend userspace -- true").silent();
+    script(&["--max-segments", "1"], "$shmgate run --max-segments 1 -- true").silent();
+}
+
+fn a_session_of_its_own_within_a_run_is_said() {
+    let temp = place();
+    let dir = temp.path().join("s");
+    let inner = format!("$shmgate run --session {} -- sh -c 'ipcmk -M 4096 && ! ipcmk -M 4096' >/dev/null 2>&1", dir.display());
+    // It has the policy that it inherits, and books of its own.
+    script(&["-q", "--max-segments", "1"], &format!("ipcmk -M 4096 >/dev/null && {inner}")).silent();
+    let loud = script(&["-q", "--max-segments", "1"], &format!("$shmgate run --session {}.2 -- true", dir.display())).success();
+    assert!(
+        loud.stderr.starts_with("shmgate: warning: the limits of the session ") && loud.stderr.lines().count() == 1,
+        "{loud}"
+    );
+    script(&["-q"], &format!("$shmgate run --session {}.3 -- true", dir.display())).silent();
+}
+
+fn a_damaged_session_is_not_joined() {
+    let temp = place();
+    let dir = temp.path().join("s");
+    let with = || shmgate(["run", "-q", "--session"]).arg(&dir).args(["--", "ipcmk", "-M", "4096"]).output();
+    with().success();
+    let log = || shmgate(["log"]).arg(&dir).output();
+    let journal = fs::File::options().write(true).open(dir.join("journal")).unwrap();
+    let whole = fs::read(dir.join("journal")).unwrap();
+    for (len, bytes) in [(4096, &[][..]), (whole.len() as u64, &[0xa5; 32])] {
+        journal.set_len(len).unwrap();
+        if !bytes.is_empty() {
+            journal.write_all_at(&whole, 0).unwrap();
+            journal.write_all_at(bytes, 4096 + 32).unwrap();
+        }
+        let said = log();
+        assert_eq!(said.status, Status::Exited(1), "{said}");
+        refused(&with(), 2, &["journal ", " at offset ", "use a new directory", "shmgate log "]);
+        refused(&run(["true"]).env("SHMGATE_SESSION", &dir).output(), 2, &["SHMGATE_SESSION: journal ", " at offset "]);
+        assert_eq!((log().status, log().stderr), (said.status, said.stderr));
+    }
 }
 
 fn temporary_sessions_go() {
