@@ -125,7 +125,7 @@ fn rules_by_executable() {
     let exe = program("agent").canonicalize().expect("path");
     let exact = exe.to_str().expect("UTF-8").to_owned();
     for (pattern, matches) in
-        [(exact.as_str(), true), ("*/agent", true), ("*/age?t", true), ("/usr/bin/*", false), ("agent", false)]
+        [(exact.as_str(), true), ("*/agent", true), ("*/age?t", true), ("/usr/bin/*", false), ("/agent", false)]
     {
         let mut scene = scene(&format!("[[rule]]\nexe = \"{pattern}\"\naction = \"deny\"\n"));
         let answer = scene.agent.ask("get 0 1 0600");

@@ -109,7 +109,7 @@ fn check_sample(lines: &[Value], stdout: &str) {
     let of = facts(stdout);
     let shmid: i64 = of["shmid"].parse().expect("shmid");
     lines.iter().for_each(check_fields);
-    assert_eq!(lines.len(), 9);
+    assert_eq!(lines.len(), 10);
     let exe = program("traps/sample");
     for line in lines {
         assert_eq!(line["verdict"], "allowed", "{line}");
@@ -133,7 +133,8 @@ fn check_sample(lines: &[Value], stdout: &str) {
     assert_eq!(lines[5]["args"], serde_json::json!({"addr": of["at"]}));
     assert_eq!((&lines[6]["result"], &lines[6]["errno"]), (&Value::from(-1), &Value::from("EINVAL")));
     assert_eq!(lines[5]["errno"], Value::Null);
-    assert_eq!(lines[8]["tid"].to_string(), of["tid"]);
+    assert_eq!(lines[8]["args"], serde_json::json!({"path": null, "proj": 1}));
+    assert_eq!(lines[9]["tid"].to_string(), of["tid"]);
 }
 
 fn json_lines() {
