@@ -6,6 +6,7 @@
 //! | `mappings` | the hooks of mmap, munmap and mremap, by which a host may change its attaches |
 //! | `clone` | the hooks of clone and syscall, which may fork |
 //! | `dlopen` | the hook of dlopen, which has to keep its caller's return address |
+//! | `proc_files` | the hooks of open and fopen, for the files of /proc that tell of shared memory |
 //! | `capi` | `shmgate_*`, from which include/shmgate.h is made |
 //! | `edge` | a hook's way in and out: the gate, panics, errno |
 //! | `process` | the process's one gate, and what happens at its start, forks and end |
@@ -21,4 +22,5 @@ mod edge;
 mod hooks;
 mod mappings;
 mod next;
+mod proc_files;
 mod process;

@@ -12,13 +12,19 @@ use shmgate_core::backend::userspace::Userspace;
 use shmgate_core::errno::HostErrno;
 use shmgate_core::gate::Gate;
 
-use crate::{clone, dlopen, next};
+use crate::{clone, dlopen, next, proc_files};
 
 static GATE: OnceBox<Gate> = OnceBox::new();
 
 /// The gate.
 pub fn gate() -> &'static Gate {
     GATE.get().unwrap_or_else(|| first())
+}
+
+/// The gate, if there is one yet.
+#[inline]
+pub fn made_gate() -> Option<&'static Gate> {
+    GATE.get()
 }
 
 /// Where a call goes.
@@ -110,6 +116,7 @@ extern "C" fn constructor() {
         // All of them now: later the dynamic linker's lock may be held by a thread that a fork left behind.
         next::find_all();
         clone::prepare();
+        proc_files::find_all();
         dlopen::prepare(gate().drops_deepbind());
         // SAFETY: the handlers only touch the gate, which lives as long as the process; the library is never unloaded (-z nodelete).
         unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) };

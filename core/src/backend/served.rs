@@ -9,6 +9,7 @@ use once_cell::race::OnceBox;
 use super::Backend;
 use super::kernel::Kernel;
 use super::userspace::Userspace;
+use super::userspace::proc::ProcFile;
 use super::userspace::registry::directory;
 use crate::call::Call;
 use crate::errno::Errno;
@@ -82,6 +83,31 @@ impl Served {
     #[inline]
     pub fn userspace(&self) -> Option<&Userspace> {
         self.userspace.get()
+    }
+
+    /// False if the userspace backend will never serve a call.
+    #[inline]
+    pub fn may_be_userspace(&self) -> bool {
+        self.userspace().is_some() || self.fallback.is_some()
+    }
+
+    /// Opens what the namespace has in the place of a file of /proc, as openat would with these arguments: in the place of the open
+    /// descriptor `fd`, or as a new one if it is -1. `None` for any other path, and where the userspace backend does not serve the calls.
+    ///
+    /// # Errors
+    /// open's: EACCES, EMFILE, …
+    #[inline(never)]
+    pub fn open_proc(&self, fd: i32, dirfd: i32, path: &[u8], flags: i32) -> Option<Result<i32, Errno>> {
+        let file = ProcFile::named(dirfd, path).filter(|_| flags & libc::O_PATH == 0)?;
+        if self.userspace().is_none() {
+            // A struct shminfo.
+            let mut limits = [0_u64; 9];
+            // SAFETY: there is room for the answer.
+            let asked = unsafe { self.kernel.shmctl(0, libc::IPC_INFO, (&raw mut limits).expose_provenance() as u64) };
+            self.instead(asked.err()?, 0)?;
+        }
+        let file = self.userspace()?.open_proc(file, flags);
+        Some(file.and_then(|file| file.hand_over(fd, flags & libc::O_CLOEXEC)))
     }
 
     /// Makes a call; used where nothing but the backend is set.

@@ -1,10 +1,12 @@
 //! Descriptors: one that is closed when dropped, and one that is kept where hosts seldom look.
 
 use core::ffi::CStr;
+use core::fmt::Write;
 use core::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
 use super::stat_fd;
 use crate::errno::Errno;
+use crate::text::Line;
 
 /// An open descriptor, closed when dropped.
 #[derive(Debug)]
@@ -28,6 +30,51 @@ impl File {
             unsafe { libc::fchmod(fd, mode) };
         }
         Ok(file)
+    }
+
+    /// An empty file in memory, which nothing but its descriptor leads to.
+    ///
+    /// # Errors
+    /// memfd_create's: EMFILE, ENFILE, ENOMEM, …
+    pub fn in_memory() -> Result<File, Errno> {
+        // That it can't be executed kernels since 6.3 want to be told, or may be set up to refuse it.
+        for flags in [libc::MFD_CLOEXEC | libc::MFD_NOEXEC_SEAL, libc::MFD_CLOEXEC] {
+            // SAFETY: the name is NUL-terminated.
+            let fd = unsafe { libc::syscall(libc::SYS_memfd_create, c"shmgate".as_ptr(), flags) as i32 };
+            if fd >= 0 {
+                return Ok(File(fd));
+            }
+        }
+        Err(Errno::last())
+    }
+
+    /// The same file, under the same number, from its start and for reading only.
+    ///
+    /// # Errors
+    /// open's.
+    pub fn for_reading(self) -> Result<File, Errno> {
+        let mut path = Line::<64>::new();
+        let _ = write!(path, "/proc/self/fd/{}\0", self.0);
+        super::set_mode(&self, 0o444)?;
+        let reader = File::open(CStr::from_bytes_with_nul(path.as_bytes()).unwrap_or_default(), libc::O_RDONLY, 0)?;
+        reader.hand_over(self.0, libc::O_CLOEXEC)?;
+        Ok(self)
+    }
+
+    /// Gives the descriptor away, closed by exec if `flags` are O_CLOEXEC and not if they are 0: in the place of the open one `fd`, or under its own
+    /// number if that is -1.
+    ///
+    /// # Errors
+    /// dup3's.
+    pub fn hand_over(self, fd: i32, flags: i32) -> Result<i32, Errno> {
+        if fd < 0 {
+            // FD_CLOEXEC is 1.
+            // SAFETY: plain system call on our descriptor.
+            unsafe { libc::syscall(libc::SYS_fcntl, self.0, libc::F_SETFD, i32::from(flags != 0)) };
+            return Ok(self.into_fd());
+        }
+        // SAFETY: whoever asks answers for `fd`.
+        if unsafe { libc::syscall(libc::SYS_dup3, self.0, fd, flags) } < 0 { Err(Errno::last()) } else { Ok(fd) }
     }
 
     /// Duplicates `fd` to a number not below `lowest`.

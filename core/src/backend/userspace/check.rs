@@ -227,6 +227,8 @@ enum Own {
     Registry,
     Draft,
     Lives,
+    /// What was written to a limit: see [`super::proc`].
+    Limit,
     Segment(i32),
 }
 
@@ -235,6 +237,7 @@ impl Own {
         match name {
             b"registry" => Some(Own::Registry),
             b"lives" => Some(Own::Lives),
+            b"limit.shmmax" | b"limit.shmall" | b"limit.shmmni" => Some(Own::Limit),
             _ if name.starts_with(b".registry.") => Some(Own::Draft),
             _ => {
                 let number = str::from_utf8(name.strip_prefix(b"segment.")?).ok()?;
@@ -570,7 +573,7 @@ fn is_segment(registry: &Registry, shmid: i32) -> bool {
 
 fn is_left_over(registry: &Registry, which: Own) -> bool {
     match which {
-        Own::Registry | Own::Lives => false,
+        Own::Registry | Own::Lives | Own::Limit => false,
         Own::Draft => true,
         Own::Segment(shmid) => !is_segment(registry, shmid),
     }

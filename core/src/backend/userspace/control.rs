@@ -85,6 +85,7 @@ impl Userspace {
     }
 
     fn limits(&self) -> Limits {
+        self.settle_limits();
         let header = &self.registry.layout().header;
         let shmmni = header.shmmni.load(SeqCst);
         Limits {

@@ -71,6 +71,9 @@ pub struct Header {
     pub room_at: AtomicU64,
     /// 1 if it was made for several users.
     pub shared: AtomicU64,
+    /// How often a file of the limits was opened for writing, and what of that the limits above follow: see [`super::proc`].
+    pub limits_written: AtomicU64,
+    pub limits_settled: AtomicU64,
 }
 
 /// A process that has something attached, or changes the books.

@@ -1,8 +1,8 @@
 //! System V shared memory in user space: a namespace is a directory of tmpfs with a registry that all its processes map.
 //!
 //! [`registry`] opens a namespace, [`layout`] says what the registry looks like, [`books`] changes it, [`holders`] counts attaches, [`life`]
-//! tells who is alive, [`files`] keeps segments' memory, [`memory`] maps it, [`anchors`] make that cheap, [`attachments`] remembers where, [`pieces`] follows what the host does to
-//! them by itself, [`permission`] is the kernel's rules; here are the
+//! tells who is alive, [`files`] keeps segments' memory, [`memory`] maps it, [`anchors`] make that cheap, [`attachments`] remembers
+//! where, [`pieces`] follows what the host does to them by itself, [`permission`] is the kernel's rules, [`proc`] what /proc shows; here are the
 //! calls. Each checks in the order in which Linux does.
 //!
 //! What needs much of the host's stack is `#[inline(never)]`, as in the gate.
@@ -21,6 +21,7 @@ mod life;
 mod memory;
 mod permission;
 mod pieces;
+pub mod proc;
 pub mod registry;
 
 use core::sync::atomic::Ordering::SeqCst;
@@ -177,6 +178,7 @@ impl Userspace {
     fn create(&self, key: i32, size: u64, flags: i32) -> Result<u64, Errno> {
         let registry = &self.registry;
         let header = &registry.layout().header;
+        self.settle_limits();
         if size == 0 || size > header.shmmax.load(SeqCst) {
             return Err(Errno::EINVAL);
         }
