@@ -77,7 +77,8 @@ fn build(name: &str, output: &str, extra: &[String]) -> PathBuf {
 fn fresh(path: &Path, source: &Path) -> bool {
     let time = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
     let Some(made) = time(path) else { return false };
-    let headers = [sources().join("trace.h"), workspace().join("include/shmgate.h"), PathBuf::from(file!())];
+    let headers =
+        [sources().join("trace.h"), sources().join("books.h"), workspace().join("include/shmgate.h"), PathBuf::from(file!())];
     let newest = headers.iter().filter_map(|header| time(header)).chain([time(source).unwrap_or_else(SystemTime::now)]).max();
     newest.is_some_and(|newest| made > newest)
 }

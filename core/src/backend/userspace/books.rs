@@ -42,14 +42,18 @@ impl Registry {
             let signals = BlockedSignals::block();
             let holder = lock.load(SeqCst);
             if holder == 0 && lock.compare_exchange(0, word, SeqCst, SeqCst).is_ok() {
-                return Writer { registry: self, word, _signals: signals };
+                let writer = Writer { registry: self, word, _signals: signals };
+                if self.layout().header.stale.load(SeqCst) != 0 {
+                    writer.settle();
+                }
+                return writer;
             }
             // Now and then a look whether somebody was killed with it.
             if holder != 0 && holder != word && attempt % 64 == 63 {
                 let life = Life::from_u64(holder).unwrap_or(own);
                 if !Asker::new(self, Some(own)).is_alive(life) && lock.compare_exchange(holder, word, SeqCst, SeqCst).is_ok() {
                     let writer = Writer { registry: self, word, _signals: signals };
-                    writer.make_anew();
+                    writer.settle();
                     return writer;
                 }
             }
@@ -61,6 +65,11 @@ impl Registry {
             }
         }
         unreachable!("an endless loop")
+    }
+
+    /// Something that [`super::layout::Header::stale`] was raised for is done.
+    pub fn no_longer_stale(&self) {
+        let _ = self.layout().header.stale.fetch_update(SeqCst, SeqCst, |stale| stale.checked_sub(1));
     }
 
     /// Takes the lock if nobody has it.
@@ -114,6 +123,22 @@ impl Registry {
 }
 
 impl Writer<'_> {
+    /// Makes right what somebody left half done, with the lock or without it: was killed, or could not get it.
+    #[inline(never)]
+    pub fn settle(&self) {
+        let registry = self.registry;
+        let stale = &registry.layout().header.stale;
+        let before = stale.load(SeqCst);
+        let mut asker = Asker::new(registry, Life::from_u64(self.word));
+        registry.bury(&mut asker, |state| state == State::Dying);
+        self.make_anew();
+        let is_done = registry.free_blocks(&mut asker) && registry.segments().iter().all(|s| s.load().state != State::Dying);
+        if is_done {
+            // Unless somebody has begun something meanwhile.
+            let _ = stale.compare_exchange(before, 0, SeqCst, SeqCst);
+        }
+    }
+
     /// Makes chains, the map of used slots and totals from the slots: after a writer was killed, or a segment destroyed without the lock.
     pub fn make_anew(&self) {
         let layout = self.registry.layout();
@@ -145,15 +170,19 @@ impl Writer<'_> {
         layout.header.pages.fetch_add(segment.pages(sys::page_size()), SeqCst);
     }
 
-    /// Takes a destroyed segment out of the totals.
+    /// Takes a destroyed segment out of the totals, unless somebody did that already and its slot is another's.
     pub fn uncount(&self, index: usize, pages: u64) {
         let layout = self.registry.layout();
+        if self.registry.segment(index).is_none_or(|segment| segment.load().state != State::Free) {
+            return;
+        }
         if layout.used[index / 64].fetch_and(!(1 << (index % 64)), SeqCst) >> (index % 64) & 1 != 0 {
             let less = |word: &core::sync::atomic::AtomicU64, amount: u64| {
                 word.store(word.load(SeqCst).saturating_sub(amount), SeqCst);
             };
             less(&layout.header.in_use, 1);
             less(&layout.header.pages, pages);
+            self.registry.no_longer_stale();
         }
     }
 
@@ -203,10 +232,14 @@ impl Writer<'_> {
     pub fn free_slot(&self) -> Result<usize, Errno> {
         let layout = self.registry.layout();
         let header = &layout.header;
-        let in_use = header.in_use.load(SeqCst) as usize;
+        let in_use = (header.in_use.load(SeqCst) as usize).min(SEGMENTS);
         let cycle = (in_use + in_use / 2).clamp(LEAST_CYCLE, SEGMENTS);
         let next = header.last.load(SeqCst) as usize;
-        let is_free = |index: &usize| layout.used[index / 64].load(SeqCst) >> (index % 64) & 1 == 0;
+        // The slot has the last word: the map follows from it.
+        let is_free = |&index: &usize| {
+            layout.used[index / 64].load(SeqCst) >> (index % 64) & 1 == 0
+                && self.registry.segment(index).is_none_or(|segment| segment.load().state == State::Free)
+        };
         let index = (next..cycle).chain(0..cycle).find(is_free).or_else(|| (0..SEGMENTS).find(is_free));
         let index = index.ok_or(Errno::ENOSPC)?;
         while header.segments_ready.load(SeqCst) as usize <= index {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::books::{Writer, bucket_of};
 use super::files::REMOVED;
-use super::holders::Found;
+use super::holders::Use;
 use super::layout::{
     BLOCKS, Block, HOLDER_SEQUENCES, Holder, Layout, MAGIC, PROCESSES, SEGMENTS, Segment, State, VERSION, Word, id, split,
 };
@@ -481,6 +481,10 @@ impl<'a> Look<'a> {
     fn totals(&mut self) {
         let layout = self.registry.layout();
         let page_size = sys::page_size();
+        // Whoever takes the lock next makes them right.
+        if layout.header.stale.load(SeqCst) != 0 {
+            return;
+        }
         let (mut in_use, mut pages) = (0, 0_u64);
         let mut used = vec![false; SEGMENTS];
         for (index, segment, _) in self.segments().filter(|(_, _, word)| word.state != State::Free) {
@@ -540,14 +544,18 @@ impl<'a> Look<'a> {
                 self.lasting(format!("segment {shmid}: its chain of blocks leads to block {}, which is not its own", link - 1));
             }
         }
+        let mut asker = Asker::new(self.registry, None);
         let unreached = reached.iter().enumerate().filter(|(_, reached)| !**reached);
         for (index, _) in unreached {
-            let next = self.registry.block(index).map_or(0, |block| block.next.load(SeqCst));
-            let shmid = (next >> 32) as i32;
-            if next != 0 && !is_segment(self.registry, shmid) {
-                self.mendable(format!("block {index}: of segment {shmid}, which is gone"));
-            } else if next != 0 {
-                self.lasting(format!("block {index}: of segment {shmid}, but not in its chain"));
+            if let Use::Left(next) = self.registry.use_of(index, &mut asker) {
+                let shmid = (next >> 32) as i32;
+                self.mendable(if shmid < 0 {
+                    format!("block {index}: taken by a process that is gone")
+                } else if is_segment(self.registry, shmid) {
+                    format!("block {index}: of segment {shmid}, but not in its chain")
+                } else {
+                    format!("block {index}: of segment {shmid}, which is gone")
+                });
             }
         }
     }
@@ -593,14 +601,8 @@ pub fn repair(dir: &Path) -> Result<(), String> {
             header.last.store(0, SeqCst);
         }
         let mut asker = Asker::new(&registry, Some(life));
-        for (index, segment) in registry.segments().iter().enumerate() {
-            let word = segment.load();
-            if matches!(word.state, State::Removed | State::Dying) {
-                registry.destroy_if_free(&Found { index, segment, word }, &mut asker);
-            }
-        }
-        writer.make_anew();
-        registry.free_blocks();
+        registry.bury(&mut asker, |state| matches!(state, State::Removed | State::Dying));
+        writer.settle();
         // Under the lock: no segment is made meanwhile.
         for (path, which) in Files::of(dir).map_err(|error| fault(dir, words(&error)))?.own {
             if is_left_over(&registry, which) {

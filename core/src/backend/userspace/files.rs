@@ -81,16 +81,26 @@ impl Registry {
     #[inline(never)]
     pub fn make_file(&self, found: &Found<'_>, len: u64) -> Result<Option<File>, Errno> {
         let segment = found.segment;
-        let mode = segment.owner(found.word).mode.load(SeqCst) as u32 & 0o777;
+        // Whoever destroys the segment has to look for a file, whatever becomes of us.
+        loop {
+            let word = segment.load();
+            if word.sequence != found.word.sequence {
+                return Err(Errno::EIDRM);
+            }
+            if word.may_have_file || segment.advance(word, Word { may_have_file: true, ..word }) {
+                break;
+            }
+        }
         let path = self.segment_path(found.id())?;
         let file = match File::open(path.as_c_str(), libc::O_RDWR | libc::O_CREAT | libc::O_NOFOLLOW, 0o600) {
-            // Its mode shuts us out from writing, as shmat's flags do.
+            // Another made it just now, and its mode shuts us out from writing, as shmat's flags do.
             Err(Errno::EACCES) if segment.load().has_file => return Ok(None),
             other => other?,
         };
-        fill(&file, len, mode)?;
+        set_size(&file, len)?;
         loop {
             let word = segment.load();
+            sys::set_mode(&file, segment.owner(word).mode.load(SeqCst) as u32 & 0o777)?;
             if word.has_file || word.sequence != found.word.sequence || segment.advance(word, Word { has_file: true, ..word }) {
                 return Ok(Some(file));
             }
@@ -111,7 +121,7 @@ impl Registry {
             // Somebody was killed before the segment was there, or is in the way.
             let _ = sys::unlink(path);
             if let Ok(file) = File::open(path, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, 0o600) {
-                let filled = fill(&file, len, mode);
+                let filled = set_size(&file, len).and_then(|()| sys::set_mode(&file, mode));
                 return filled.map(|()| sequence).map_err(|_| {
                     let _ = sys::unlink(path);
                     Errno::ENOMEM
@@ -178,7 +188,6 @@ pub fn next_sequence(sequence: u16) -> u16 {
     if sequence == u16::MAX { 1 } else { sequence + 1 }
 }
 
-fn fill(file: &File, len: u64, mode: u32) -> Result<(), Errno> {
-    sys::truncate(file, len).map_err(|errno| if errno == Errno::EFBIG { Errno::ENOMEM } else { errno })?;
-    sys::set_mode(file, mode)
+fn set_size(file: &File, len: u64) -> Result<(), Errno> {
+    sys::truncate(file, len).map_err(|errno| if errno == Errno::EFBIG { Errno::ENOMEM } else { errno })
 }

@@ -13,6 +13,8 @@ use super::registry::Registry;
 use crate::errno::Errno;
 use crate::sys;
 
+/// Attaches that fit into one place.
+const MOST_OF_ONE: u32 = 0xffff;
 /// Blocks that get room at a time.
 const BLOCKS_AT_A_TIME: usize = 8;
 
@@ -44,11 +46,15 @@ impl Found<'_> {
 impl Registry {
     /// A segment's places for holders: its own, and those of its blocks.
     fn places<'a>(&'a self, found: &Found<'a>) -> impl Iterator<Item = &'a AtomicU64> {
+        found.segment.holders.iter().chain(self.blocks_of(found).flat_map(|block| block.holders.iter()))
+    }
+
+    fn blocks_of<'a>(&'a self, found: &Found<'a>) -> impl Iterator<Item = &'a Block> {
         let first = found.segment.more.load(SeqCst);
         let id = found.id();
         let blocks = core::iter::successors(self.block_of(first, id), move |block| self.block_of(block.next.load(SeqCst), id));
         // A damaged chain may be a ring.
-        found.segment.holders.iter().chain(blocks.take(BLOCKS).flat_map(|block| block.holders.iter()))
+        blocks.take(BLOCKS)
     }
 
     /// The block that `link` leads to, if it is one of segment `id`.
@@ -68,6 +74,7 @@ impl Registry {
                 if let Some(holder) = Holder::from_u64(word)
                     && holder.life() == life
                     && found.owns(holder)
+                    && holder.count + count <= MOST_OF_ONE
                     && place
                         .compare_exchange(word, life.holds(holder.count + count, holder.sequence).to_u64(), SeqCst, SeqCst)
                         .is_ok()
@@ -84,11 +91,9 @@ impl Registry {
                 }
             }
             // All places taken: by the dead, perhaps.
-            if self.count(found, &mut Asker::new(self, Some(life))) == u64::MAX {
-                continue;
-            }
+            self.count(found, &mut Asker::new(self, Some(life)));
             if !self.places(found).any(|place| place.load(SeqCst) == 0) {
-                self.add_block(found)?;
+                return self.add_block(found, life, new);
             }
         }
         Err(Errno::ENOMEM)
@@ -152,24 +157,48 @@ impl Registry {
         }
     }
 
+    /// Gives the segment one more block, with `holder` in it. Whoever is killed on the way leaves a block that [`Registry::free_blocks`]
+    /// knows by its owner's life.
     #[inline(never)]
-    fn add_block(&self, found: &Found<'_>) -> Result<(), Errno> {
+    fn add_block(&self, found: &Found<'_>, life: Life, holder: u64) -> Result<(), Errno> {
         let header = &self.layout().header;
-        let mine = u64::from(found.id() as u32) << 32;
-        let mut tries = 0;
-        let index = loop {
-            let ready = (header.blocks_ready.load(SeqCst) as usize).min(BLOCKS);
-            let free = self.layout().blocks[..ready]
-                .iter()
-                .position(|block| block.next.load(SeqCst) == 0 && block.next.compare_exchange(0, mine, SeqCst, SeqCst).is_ok());
-            if let Some(index) = free {
-                break index;
+        header.stale.fetch_add(1, SeqCst);
+        let index = self.take_block(life).inspect_err(|_| self.no_longer_stale())?;
+        let block = &self.layout().blocks[index];
+        block.holders.iter().for_each(|place| place.store(0, SeqCst));
+        block.holders[0].store(holder, SeqCst);
+        let more = &found.segment.more;
+        // Pushed in front: the first block changes, and nothing else.
+        let mut first = more.load(SeqCst);
+        loop {
+            block.next.store(u64::from(found.id() as u32) << 32 | u64::from(first as u32), SeqCst);
+            match more.compare_exchange(first, index as u64 + 1, SeqCst, SeqCst) {
+                Ok(_) => break,
+                Err(now) => first = now,
             }
-            if tries == 0 {
-                self.free_blocks();
-                tries = 1;
+        }
+        // One that came to a segment just destroyed is left to whoever takes the lock next.
+        let now = found.segment.load();
+        if now.sequence == found.word.sequence && now.state != State::Free {
+            self.no_longer_stale();
+        }
+        Ok(())
+    }
+
+    fn take_block(&self, life: Life) -> Result<usize, Errno> {
+        let header = &self.layout().header;
+        let mut has_looked = false;
+        loop {
+            let is_taken = |block: &Block| block.next.compare_exchange(0, life.to_u64(), SeqCst, SeqCst).is_ok();
+            if let Some(index) = self.blocks().iter().position(|block| block.next.load(SeqCst) == 0 && is_taken(block)) {
+                return Ok(index);
+            }
+            if !has_looked {
+                self.free_blocks(&mut Asker::new(self, Some(life)));
+                has_looked = true;
                 continue;
             }
+            let ready = self.blocks().len();
             if ready == BLOCKS {
                 return Err(Errno::ENOMEM);
             }
@@ -177,70 +206,125 @@ impl Registry {
             let end = (ready + BLOCKS_AT_A_TIME).min(BLOCKS);
             self.make_room(start, start + (end - ready) * size_of::<Block>()).map_err(|_| Errno::ENOMEM)?;
             header.blocks_ready.fetch_max(end as u64, SeqCst);
-        };
-        let block = &self.layout().blocks[index];
-        block.holders.iter().for_each(|place| place.store(0, SeqCst));
-        let more = &found.segment.more;
-        // Pushed in front: the first block changes, and nothing else.
-        let mut first = more.load(SeqCst);
-        loop {
-            block.next.store(mine | u64::from(first as u32), SeqCst);
-            match more.compare_exchange(first, index as u64 + 1, SeqCst, SeqCst) {
-                Ok(_) => return Ok(()),
-                Err(now) => first = now,
-            }
         }
     }
 
-    /// Frees the blocks of segments that are gone.
-    pub fn free_blocks(&self) {
-        for block in &self.layout().blocks[..(self.layout().header.blocks_ready.load(SeqCst) as usize).min(BLOCKS)] {
-            let next = block.next.load(SeqCst);
-            if next == 0 {
-                continue;
+    fn blocks(&self) -> &[Block] {
+        &self.layout().blocks[..(self.layout().header.blocks_ready.load(SeqCst) as usize).min(BLOCKS)]
+    }
+
+    /// Frees the blocks of segments that are gone, and those that somebody was killed with before they were in a chain; false if
+    /// somebody is in the middle of taking one.
+    pub fn free_blocks(&self, asker: &mut Asker<'_>) -> bool {
+        let mut is_done = true;
+        for (index, block) in self.blocks().iter().enumerate() {
+            match self.use_of(index, asker) {
+                Use::Taken => is_done = false,
+                Use::Left(next) => drop(block.next.compare_exchange(next, 0, SeqCst, SeqCst)),
+                Use::Free | Use::Segments => {}
             }
-            let is_used = super::layout::split((next >> 32) as i32).and_then(|(index, sequence)| {
-                let word = self.segment(index)?.load();
-                (word.state != State::Free && word.sequence == sequence).then_some(())
+        }
+        is_done
+    }
+
+    /// What block `index` is good for.
+    pub fn use_of(&self, index: usize, asker: &mut Asker<'_>) -> Use {
+        let Some(block) = self.block(index) else { return Use::Free };
+        let next = block.next.load(SeqCst);
+        let shmid = (next >> 32) as i32;
+        let owner = if next == 0 {
+            return Use::Free;
+        } else if shmid < 0 {
+            Life::from_u64(next)
+        } else {
+            let found = super::layout::split(shmid).and_then(|(index, sequence)| {
+                let segment = self.segment(index)?;
+                let word = segment.load();
+                (word.state != State::Free && word.sequence == sequence).then_some(Found { index, segment, word })
             });
-            if is_used.is_none() {
-                let _ = block.next.compare_exchange(next, 0, SeqCst, SeqCst);
+            let Some(found) = found else { return Use::Left(next) };
+            let first = Holder::from_u64(block.holders[0].load(SeqCst));
+            if self.blocks_of(&found).any(|its| core::ptr::eq(its, block)) {
+                return Use::Segments;
+            }
+            first.map(Holder::life)
+        };
+        if owner.is_some_and(|life| asker.is_alive(life)) { Use::Taken } else { Use::Left(next) }
+    }
+
+    /// Destroys the segments in one of those `states` that nobody holds.
+    pub fn bury(&self, asker: &mut Asker<'_>, states: impl Fn(State) -> bool) {
+        for (index, segment) in self.segments().iter().enumerate() {
+            let word = segment.load();
+            if states(word.state) {
+                self.destroy_if_free(&Found { index, segment, word }, asker);
             }
         }
     }
 
-    /// Destroys a removed segment if nobody holds it; true if this call did.
+    /// Destroys a removed segment if nobody holds it; true if this call did. Anybody may finish what somebody was killed at.
     #[inline(never)]
     pub fn destroy_if_free(&self, found: &Found<'_>, asker: &mut Asker<'_>) -> bool {
         let segment = found.segment;
-        let mut word = segment.load();
-        if word.sequence != found.word.sequence {
-            return false;
-        }
-        if word.state == State::Removed {
-            if self.count(found, asker) > 0 {
+        loop {
+            let word = segment.load();
+            if word.sequence != found.word.sequence {
                 return false;
             }
-            let dying = Word { state: State::Dying, ..word };
-            if !segment.advance(word, dying) {
-                return false;
+            let is_held = matches!(word.state, State::Removed | State::Dying) && self.count(found, asker) > 0;
+            match word.state {
+                State::Removed if is_held => return false,
+                State::Removed => {
+                    self.layout().header.stale.fetch_add(1, SeqCst);
+                    segment.advance(word, Word { state: State::Dying, ..word });
+                }
+                State::Dying if is_held => {
+                    if segment.advance(word, Word { state: State::Removed, ..word }) {
+                        return false;
+                    }
+                }
+                State::Dying => {
+                    if !self.discard(found, word) {
+                        return false;
+                    }
+                    let free = Word { state: State::Free, has_file: false, may_have_file: false, locked: false, ..word };
+                    if segment.advance(word, free) {
+                        return true;
+                    }
+                }
+                _ => return false,
             }
-            word = dying;
         }
-        // Anybody may finish what somebody was killed at.
-        if word.state != State::Dying {
-            return false;
-        }
-        if self.count(found, asker) > 0 {
-            segment.advance(word, Word { state: State::Removed, ..word });
-            return false;
-        }
-        let has_anchors = segment.flags.load(SeqCst) & HAS_ANCHORS != 0;
-        if word.has_file && !self.remove_file(segment, found.id(), has_anchors) {
-            // Its memory is not free either. Its creator or root will come by.
-            return false;
-        }
-        segment.more.store(0, SeqCst);
-        segment.advance(word, Word { state: State::Free, has_file: false, locked: false, ..word })
     }
+
+    /// Gives back what a dying segment has: its file and its blocks. Others may be doing the same, and be further. False if the caller
+    /// may not: its creator or root will come by.
+    fn discard(&self, found: &Found<'_>, word: Word) -> bool {
+        let has_anchors = found.segment.flags.load(SeqCst) & HAS_ANCHORS != 0;
+        if (word.has_file || word.may_have_file) && !self.remove_file(found.segment, found.id(), has_anchors) {
+            return false;
+        }
+        let mut link = found.segment.more.load(SeqCst);
+        for _ in 0..BLOCKS {
+            let Some(block) = self.block_of(link, found.id()) else { break };
+            link = block.next.load(SeqCst);
+            // Only while it is this segment's.
+            if (link >> 32) as i32 != found.id() || block.next.compare_exchange(link, 0, SeqCst, SeqCst).is_err() {
+                break;
+            }
+        }
+        true
+    }
+}
+
+/// What a block is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    Free,
+    /// It is in its segment's chain.
+    Segments,
+    /// A live process is about to put it into a chain.
+    Taken,
+    /// Nobody's any more; what its `next` says.
+    Left(u64),
 }

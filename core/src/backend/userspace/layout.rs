@@ -74,6 +74,8 @@ pub struct Header {
     /// How often a file of the limits was opened for writing, and what of that the limits above follow: see [`super::proc`].
     pub limits_written: AtomicU64,
     pub limits_settled: AtomicU64,
+    /// Not 0 while the totals may be too high, or a block is being put into a chain: whoever takes the lock next makes it right.
+    pub stale: AtomicU64,
 }
 
 /// A process that has something attached, or changes the books.
@@ -145,7 +147,8 @@ pub struct Owner {
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Block {
-    /// The next block of the segment, plus one, and in the upper half the segment's id: 0 is a free block.
+    /// The next block of the segment, plus one, and in the upper half the segment's id: 0 is a free block. With the uppermost bit, the
+    /// life of whoever has taken it and not given it an id yet. Until it is in the segment's chain the first holder says whose it is.
     pub next: AtomicU64,
     pub holders: [AtomicU64; BLOCK_HOLDERS],
 }
@@ -174,6 +177,8 @@ pub struct Word {
     pub locked: bool,
     /// The file is there: the segment has been attached once.
     pub has_file: bool,
+    /// Somebody has begun to make the file.
+    pub may_have_file: bool,
     /// The upper part of the id.
     pub sequence: u16,
 }
@@ -188,7 +193,14 @@ impl Word {
             _ => State::Damaged,
         };
         let flag = |bit: u32| word >> bit & 1 != 0;
-        Word { state, second: flag(8), locked: flag(9), has_file: flag(10), sequence: (word >> 16) as u16 }
+        Word {
+            state,
+            second: flag(8),
+            locked: flag(9),
+            has_file: flag(10),
+            may_have_file: flag(11),
+            sequence: (word >> 16) as u16,
+        }
     }
 
     pub fn to_u64(self) -> u64 {
@@ -196,6 +208,7 @@ impl Word {
             | u64::from(self.second) << 8
             | u64::from(self.locked) << 9
             | u64::from(self.has_file) << 10
+            | u64::from(self.may_have_file) << 11
             | u64::from(self.sequence) << 16
     }
 
@@ -285,7 +298,8 @@ mod tests {
 
     #[test]
     fn words_hold_what_they_were_given() {
-        let word = Word { state: State::Removed, second: true, locked: false, has_file: true, sequence: 0xfffe };
+        let word =
+            Word { state: State::Removed, second: true, locked: false, has_file: true, may_have_file: false, sequence: 0xfffe };
         assert_eq!(Word::from_u64(word.to_u64()), word);
         let process = ProcessWord { taken: true, generation: GENERATIONS - 2, pid: u32::MAX };
         assert_eq!(ProcessWord::from_u64(process.to_u64()), process);

@@ -4,6 +4,9 @@
 //! open file description that only a mapping of the process refers to: no descriptor stays open that the host could close. The
 //! mapping is not inherited by fork (MADV_DONTFORK), and goes at exec, exit and SIGKILL with the rest of the address space, before the zombie
 //! is reaped: so the lock lives exactly as long as the process's attaches do.
+//!
+//! A slot has a second byte, which whoever claims it has locked meanwhile: were it the same, somebody stopped while claiming a dead
+//! process's slot would keep that one alive.
 
 use core::sync::atomic::{
     AtomicU64, AtomicUsize,
@@ -211,13 +214,18 @@ impl Registry {
         let slot = &self.layout().processes[at];
         let word = slot.word.load(SeqCst);
         let before = ProcessWord::from_u64(word);
-        if before.taken != taken || !file.lock_byte(at as u64) {
+        let claim = (PROCESSES + at) as u64;
+        if before.taken != taken || !file.lock_byte(claim) {
             return Ok(None);
         }
         let generation = (before.generation + 1) % GENERATIONS;
         let after = ProcessWord { taken: true, generation, pid };
-        if slot.word.compare_exchange(word, after.to_u64(), SeqCst, SeqCst).is_err() {
-            file.unlock_byte(at as u64);
+        // The generation first: until then the slot's former life is asked about.
+        let claimed = !file.is_byte_locked(at as u64).unwrap_or(true)
+            && slot.word.compare_exchange(word, after.to_u64(), SeqCst, SeqCst).is_ok()
+            && file.lock_byte(at as u64);
+        file.unlock_byte(claim);
+        if !claimed {
             return Ok(None);
         }
         let mapping = Mapping::file(file, 0, sys::page_size() as usize, false)?;
@@ -256,10 +264,11 @@ impl Registry {
         })
     }
 
-    /// What the registry says about a life: its pid, `None` if the slot is another's by now.
+    /// What the registry says about a life: its pid, `None` if the slot is another's by now. One that was given back is lived to its
+    /// end all the same: other threads may still be in the middle of a call.
     pub fn pid_of(&self, life: Life) -> Option<u32> {
         let word = ProcessWord::from_u64(self.processes().get(usize::from(life.process))?.word.load(SeqCst));
-        (word.taken && word.generation == life.generation).then_some(word.pid)
+        (word.generation == life.generation).then_some(word.pid)
     }
 }
 
@@ -289,5 +298,7 @@ impl<'a> Asker<'a> {
             self.file = self.registry.lives(0).ok();
         }
         self.file.as_ref().is_none_or(|file| file.is_byte_locked(life.process.into()).unwrap_or(true))
+            // Another life may have begun meanwhile.
+            && self.registry.pid_of(life).is_some()
     }
 }

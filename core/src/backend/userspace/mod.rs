@@ -199,7 +199,7 @@ impl Userspace {
         if over() != (false, false) {
             // Perhaps by what was destroyed without the lock, or is held by the dead.
             self.bury();
-            writer.make_anew();
+            writer.settle();
         }
         let (too_many_pages, too_many) = over();
         if too_many_pages {
@@ -239,7 +239,8 @@ impl Userspace {
         segment.atime.store(0, SeqCst);
         segment.dtime.store(0, SeqCst);
         segment.more.store(0, SeqCst);
-        let word = Word { state: State::Live, second: false, locked: false, has_file: registry.is_shared(), sequence };
+        let has_file = registry.is_shared();
+        let word = Word { state: State::Live, second: false, locked: false, has_file, may_have_file: has_file, sequence };
         writer.enter(index, segment, key, || segment.word.store(word.to_u64(), SeqCst));
         Ok(id(index, sequence) as u64)
     }
@@ -248,12 +249,7 @@ impl Userspace {
     #[inline(never)]
     fn bury(&self) {
         let mut asker = self.asker();
-        for (index, segment) in self.registry.segments().iter().enumerate() {
-            let word = segment.load();
-            if matches!(word.state, State::Removed | State::Dying) {
-                self.registry.destroy_if_free(&Found { index, segment, word }, &mut asker);
-            }
-        }
+        self.registry.bury(&mut asker, |state| matches!(state, State::Removed | State::Dying));
     }
 
     #[inline(never)]

@@ -1,0 +1,66 @@
+//! The userspace backend's books when processes are killed and stopped: at random moments, and at every instruction.
+//!
+//! The C program `storm` has many processes on one namespace, kills them, and compares what the calls say with what is there. 2,000 kills, or:
+//! `SHMGATE_KILLS=N`: that many · `SHMGATE_SEED=n`: with the random numbers of that run; when a kill falls is the machine's doing.
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use libtest_mimic::Trial;
+use shmgate_testkit::compile::program;
+use shmgate_testkit::trial::trial;
+use shmgate_testkit::{Outcome, Run, Status, Userspace, command, run_trials};
+
+/// Kills on one namespace.
+const CHUNK: u64 = 1000;
+
+/// Segments in a namespace: so few that the limit is reached, which is where the books are made anew.
+const SEGMENTS: &str = "160";
+
+/// What `storm` ends with when all is right, but too many calls were late.
+const LATE: Status = Status::Exited(5);
+
+fn main() -> ExitCode {
+    let kills = number("SHMGATE_KILLS").unwrap_or(2000);
+    let seed = number("SHMGATE_SEED")
+        .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| u64::from(time.subsec_micros())));
+    let storms = (0..kills).step_by(CHUNK as usize).map(|first| {
+        let (seed, count) = (seed + first / CHUNK, CHUNK.min(kills - first));
+        trial(format!("storm of {count} kills (seed {seed})"), move || storm(seed, count))
+    });
+    run_trials(storms.collect::<Vec<Trial>>())
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
+}
+
+fn storm(seed: u64, kills: u64) {
+    let play = || {
+        let namespace = Userspace::fresh();
+        limit(namespace.directory(), SEGMENTS);
+        run("storm", &namespace, [seed.to_string(), kills.to_string()], Duration::from_secs(60 + kills / 5))
+    };
+    let mut outcome = play();
+    if outcome.status == LATE {
+        // Perhaps the machine was.
+        outcome = play();
+    }
+    let again = format!("SHMGATE_SEED={seed} SHMGATE_KILLS={kills} cargo test --release --test kill_storm");
+    assert_eq!(outcome.status, Status::Exited(0), "seed {seed}; replay: {again}\n{outcome}");
+    assert_eq!(outcome.stderr, "", "seed {seed}; replay: {again}");
+}
+
+/// A program's run in the namespace, with its arguments and the command that checks it.
+fn run(name: &str, namespace: &Userspace, arguments: impl IntoIterator<Item = String>, timeout: Duration) -> Outcome {
+    let check = [command().as_os_str(), "namespace".as_ref(), "check".as_ref(), namespace.directory().as_os_str()];
+    Run::on_userspace(program(name), namespace).args(arguments).args(check).timeout(timeout).output()
+}
+
+fn limit(namespace: &Path, segments: &str) {
+    let made = Command::new(command()).args(["namespace", "create"]).arg(namespace).args(["--shmmni", segments]).status();
+    assert!(made.is_ok_and(|status| status.success()), "namespace create");
+}
