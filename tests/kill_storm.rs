@@ -2,6 +2,9 @@
 //!
 //! The C program `storm` has many processes on one namespace, kills them, and compares what the calls say with what is there. 2,000 kills, or:
 //! `SHMGATE_KILLS=N`: that many · `SHMGATE_SEED=n`: with the random numbers of that run; when a kill falls is the machine's doing.
+//!
+//! The C program `steps` leads a child through a call by ptrace, one instruction at a time. It is left stopped at each, while others call; and
+//! killed at 40 of them, or: `SHMGATE_STEPS=N`: at that many · `SHMGATE_STEPS=0`: at each, of calls that have less than 20,000.
 
 use std::env;
 use std::path::Path;
@@ -19,6 +22,23 @@ const CHUNK: u64 = 1000;
 /// Segments in a namespace: so few that the limit is reached, which is where the books are made anew.
 const SEGMENTS: &str = "160";
 
+/// The calls that `steps` knows.
+const CALLS: [&str; 13] = [
+    "create",
+    "attach",
+    "attach-again",
+    "attach-beyond-12",
+    "detach",
+    "detach-last",
+    "set",
+    "remove",
+    "remove-attached",
+    "fork",
+    "exit",
+    "bury",
+    "create-after-death",
+];
+
 /// What `storm` ends with when all is right, but too many calls were late.
 const LATE: Status = Status::Exited(5);
 
@@ -30,7 +50,10 @@ fn main() -> ExitCode {
         let (seed, count) = (seed + first / CHUNK, CHUNK.min(kills - first));
         trial(format!("storm of {count} kills (seed {seed})"), move || storm(seed, count))
     });
-    run_trials(storms.collect::<Vec<Trial>>())
+    let samples = number("SHMGATE_STEPS").unwrap_or(40);
+    let steps =
+        CALLS.map(|call| trial(format!("stopped and killed in {call} (seed {seed})"), move || steps(call, seed, samples)));
+    run_trials(steps.into_iter().chain(storms).collect::<Vec<Trial>>())
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -52,6 +75,15 @@ fn storm(seed: u64, kills: u64) {
     let again = format!("SHMGATE_SEED={seed} SHMGATE_KILLS={kills} cargo test --release --test kill_storm");
     assert_eq!(outcome.status, Status::Exited(0), "seed {seed}; replay: {again}\n{outcome}");
     assert_eq!(outcome.stderr, "", "seed {seed}; replay: {again}");
+}
+
+fn steps(call: &str, seed: u64, samples: u64) {
+    let namespace = Userspace::fresh();
+    let timeout = Duration::from_secs(if samples == 0 { 1200 } else { 120 + samples });
+    let outcome = run("steps", &namespace, [call.to_owned(), seed.to_string(), samples.to_string()], timeout);
+    let again = format!("SHMGATE_SEED={seed} SHMGATE_STEPS={samples} cargo test --release --test kill_storm {call}");
+    assert_eq!(outcome.status, Status::Exited(0), "{call}, seed {seed}; replay: {again}\n{outcome}");
+    assert_eq!(outcome.stderr, "", "{call}, seed {seed}; replay: {again}");
 }
 
 /// A program's run in the namespace, with its arguments and the command that checks it.
