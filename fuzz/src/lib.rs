@@ -6,6 +6,7 @@
 
 pub mod journal;
 pub mod policy;
+pub mod registry;
 pub mod size;
 
 /// True if a text is one line that a terminal shows as it is.

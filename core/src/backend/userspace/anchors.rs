@@ -28,6 +28,8 @@ struct Anchor {
     /// The segment that was attached here last: a second time makes it worth an anchor.
     seen: AtomicU64,
     busy: AtomicU64,
+    /// The file's size, which never changes.
+    size: AtomicU64,
 }
 
 /// The process's anchors.
@@ -51,7 +53,7 @@ impl Anchors {
     /// A new mapping of `len` bytes of a segment that has an anchor.
     pub fn attach(&self, id: i32, len: u64) -> Option<u64> {
         let anchor = self.of(id);
-        if anchor.id.load(SeqCst) != id as u64 {
+        if anchor.id.load(SeqCst) != id as u64 || len > anchor.size.load(SeqCst) {
             return None;
         }
         let from = anchor.address.load(SeqCst);
@@ -65,7 +67,7 @@ impl Anchors {
     }
 
     /// A segment is being attached by its file: the second time it gets an anchor. True if it has one now.
-    pub fn offer(&self, id: i32, file: &File) -> bool {
+    pub fn offer(&self, id: i32, size: u64, file: &File) -> bool {
         let anchor = self.of(id);
         if anchor.seen.swap(id as u64, Relaxed) != id as u64 || anchor.busy.swap(1, SeqCst) != 0 {
             return false;
@@ -77,6 +79,7 @@ impl Anchors {
         let made = memory::map_anchor(file);
         if let Ok(address) = made {
             anchor.address.store(address, SeqCst);
+            anchor.size.store(size, SeqCst);
             anchor.id.store(id as u64, SeqCst);
         }
         anchor.busy.store(0, SeqCst);

@@ -1,6 +1,6 @@
 //! Changing the books: one process at a time, under a lock that a killed process can't keep.
 //!
-//! The lock is a word in the registry with the life of whoever has it. Readers (look-up, IPC_STAT, attach, detach) never wait for it.
+//! The lock is a word in the registry with the life of whoever has it; of a process's threads one at a time tries to get it. Readers (look-up, IPC_STAT, attach, detach) never wait for it.
 //! What a segment's own slot says is the truth; chains, the map of used slots and the totals follow from it, and whoever takes the lock from a
 //! killed process makes them anew. While chains change, [`super::layout::Header::change`] is odd: a reader that sees that, or that it
 //! changed meanwhile, looks through the slots themselves.
@@ -36,28 +36,14 @@ pub(super) fn bucket_of(key: i32) -> usize {
 impl Registry {
     /// Takes the lock for a process with the life `own`. Waits while another live process has it.
     pub fn write(&self, own: Life) -> Writer<'_> {
-        let lock = &self.layout().header.writer;
-        let word = own.to_u64();
         for attempt in 0_u32.. {
-            let signals = BlockedSignals::block();
-            let holder = lock.load(SeqCst);
-            if holder == 0 && lock.compare_exchange(0, word, SeqCst, SeqCst).is_ok() {
-                let writer = Writer { registry: self, word, _signals: signals };
+            // Now and then a look whether somebody was killed with it.
+            if let Some(writer) = self.take_lock(own, attempt % 64 == 63) {
                 if self.layout().header.stale.load(SeqCst) != 0 {
                     writer.settle();
                 }
                 return writer;
             }
-            // Now and then a look whether somebody was killed with it.
-            if holder != 0 && holder != word && attempt % 64 == 63 {
-                let life = Life::from_u64(holder).unwrap_or(own);
-                if !Asker::new(self, Some(own)).is_alive(life) && lock.compare_exchange(holder, word, SeqCst, SeqCst).is_ok() {
-                    let writer = Writer { registry: self, word, _signals: signals };
-                    writer.settle();
-                    return writer;
-                }
-            }
-            drop(signals);
             match attempt {
                 0..50 => core::hint::spin_loop(),
                 50..60 => sys::yield_now(),
@@ -67,18 +53,37 @@ impl Registry {
         unreachable!("an endless loop")
     }
 
+    /// Takes the lock if nobody has it.
+    pub fn try_write(&self, own: Life) -> Option<Writer<'_>> {
+        self.take_lock(own, false)
+    }
+
+    fn take_lock(&self, own: Life, asks: bool) -> Option<Writer<'_>> {
+        let header = &self.layout().header;
+        let word = own.to_u64();
+        let signals = BlockedSignals::block();
+        let thread = self.thread.load(SeqCst);
+        if thread == word || self.thread.compare_exchange(thread, word, SeqCst, SeqCst).is_err() {
+            return None;
+        }
+        let holder = header.writer.load(SeqCst);
+        // This process's own life without a thread that has the lock: the word is damaged, or another's who had this life.
+        let is_gone = || Life::from_u64(holder).is_none_or(|life| !Asker::new(self, Some(own)).is_alive(life));
+        let is_left = holder != 0 && (holder == word || asks && is_gone());
+        if (holder == 0 || is_left) && header.writer.compare_exchange(holder, word, SeqCst, SeqCst).is_ok() {
+            let writer = Writer { registry: self, word, _signals: signals };
+            if is_left {
+                writer.settle();
+            }
+            return Some(writer);
+        }
+        self.thread.store(0, SeqCst);
+        None
+    }
+
     /// Something that [`super::layout::Header::stale`] was raised for is done.
     pub fn no_longer_stale(&self) {
         let _ = self.layout().header.stale.fetch_update(SeqCst, SeqCst, |stale| stale.checked_sub(1));
-    }
-
-    /// Takes the lock if nobody has it.
-    pub fn try_write(&self, own: Life) -> Option<Writer<'_>> {
-        let signals = BlockedSignals::block();
-        let (lock, word) = (&self.layout().header.writer, own.to_u64());
-        let taken = lock.compare_exchange(0, word, SeqCst, SeqCst).is_ok();
-        // Made only then: dropping it gives the lock back.
-        taken.then(|| Writer { registry: self, word, _signals: signals })
     }
 
     /// The segment with `key`, which is not IPC_PRIVATE: its slot.
@@ -256,5 +261,6 @@ impl Drop for Writer<'_> {
     fn drop(&mut self) {
         let lock = &self.registry.layout().header.writer;
         let _ = lock.compare_exchange(self.word, 0, SeqCst, SeqCst);
+        self.registry.thread.store(0, SeqCst);
     }
 }

@@ -411,13 +411,12 @@ impl<'a> Look<'a> {
         if last >= SEGMENTS as u64 {
             self.mendable(format!("header: last slot {last}, at most {} can be", SEGMENTS - 1));
         }
-        let writer = Life::from_u64(header.writer.load(SeqCst));
-        match writer.filter(|life| self.registry.pid_of(*life).is_none() || !is_alive(self.lives.as_ref(), life.process)) {
-            Some(_) => self.mendable("lock: whoever has it is gone".into()),
-            None if writer.is_none() && !header.change.load(SeqCst).is_multiple_of(2) => {
-                self.mendable("header: chains are marked as changing, and nobody changes them".into());
-            }
-            None => {}
+        let writer = header.writer.load(SeqCst);
+        let is_gone = |life: Life| self.registry.pid_of(life).is_none() || !is_alive(self.lives.as_ref(), life.process);
+        if writer != 0 && Life::from_u64(writer).is_none_or(is_gone) {
+            self.mendable("lock: whoever has it is gone".into());
+        } else if writer == 0 && !header.change.load(SeqCst).is_multiple_of(2) {
+            self.mendable("header: chains are marked as changing, and nobody changes them".into());
         }
         let claimed = self.registry.processes().iter().any(|slot| slot.word.load(SeqCst) & 1 != 0);
         if claimed && self.lives.is_none() {
@@ -617,16 +616,15 @@ pub fn repair(dir: &Path) -> Result<(), String> {
 
 fn lock(registry: &Registry, life: Life) -> Result<Writer<'_>, String> {
     for _ in 0..WAIT_FOR_LOCK {
-        let holder = Life::from_u64(registry.layout().header.writer.load(SeqCst));
-        match holder {
+        let holder = registry.layout().header.writer.load(SeqCst);
+        let is_alive = |holder| holder != life && Asker::new(registry, Some(life)).is_alive(holder);
+        if Life::from_u64(holder).is_some_and(is_alive) {
+            sys::sleep_us(1000);
+        } else if holder != 0 {
             // Whoever takes it from the dead makes anew what they left half done.
-            Some(holder) if Asker::new(registry, Some(life)).is_alive(holder) => sys::sleep_us(1000),
-            Some(_) => return Ok(registry.write(life)),
-            None => {
-                if let Some(writer) = registry.try_write(life) {
-                    return Ok(writer);
-                }
-            }
+            return Ok(registry.write(life));
+        } else if let Some(writer) = registry.try_write(life) {
+            return Ok(writer);
         }
     }
     let holder = Life::from_u64(registry.layout().header.writer.load(SeqCst));

@@ -46,7 +46,7 @@ impl Registry {
         }
     }
 
-    /// Opens a segment's file; `None` if it is gone.
+    /// Opens a segment's file; `None` if it is gone, or is no whole one of its creator's.
     ///
     /// # Errors
     /// open's.
@@ -60,17 +60,13 @@ impl Registry {
             Err(Errno::ENOENT) => return Ok(None),
             other => other?,
         }
-        // Everybody may put something into the directory of removed segments, and a creator cut its file.
-        if self.is_shared()
-            && let Some(file) = &file
-        {
-            let stat = sys::stat_fd(file.fd())?;
-            let is_whole = stat.st_mode & libc::S_IFMT == libc::S_IFREG && stat.st_size as u64 >= len;
-            if !is_whole || stat.st_uid != found.segment.creator.load(SeqCst) as u32 {
-                return Ok(None);
-            }
-        }
-        Ok(file)
+        let Some(file) = file else { return Ok(None) };
+        let stat = sys::stat_fd(file.fd())?;
+        // Memory beyond the file's end would be a SIGBUS: the books are damaged, or a creator cut its file.
+        let is_whole = stat.st_mode & libc::S_IFMT == libc::S_IFREG && stat.st_size as u64 >= len;
+        // Everybody may put something into the directory of a shared namespace's removed segments.
+        let is_its_own = !self.is_shared() || stat.st_uid == found.segment.creator.load(SeqCst) as u32;
+        Ok((is_whole && is_its_own).then_some(file))
     }
 
     /// Makes the file of a segment that is being attached. Whoever finds it without its size gives it that: all give it the same. `None`
@@ -84,7 +80,7 @@ impl Registry {
         // Whoever destroys the segment has to look for a file, whatever becomes of us.
         loop {
             let word = segment.load();
-            if word.sequence != found.word.sequence {
+            if !word.is_there() || word.sequence != found.word.sequence {
                 return Err(Errno::EIDRM);
             }
             if word.may_have_file || segment.advance(word, Word { may_have_file: true, ..word }) {
@@ -97,11 +93,18 @@ impl Registry {
             Err(Errno::EACCES) if segment.load().has_file => return Ok(None),
             other => other?,
         };
-        set_size(&file, len)?;
+        match file.size()? {
+            0 => set_size(&file, len)?,
+            size if size < len => return Err(Errno::EIDRM),
+            _ => {}
+        }
         loop {
             let word = segment.load();
+            if !word.is_there() || word.sequence != found.word.sequence {
+                return Err(Errno::EIDRM);
+            }
             sys::set_mode(&file, segment.owner(word).mode.load(SeqCst) as u32 & 0o777)?;
-            if word.has_file || word.sequence != found.word.sequence || segment.advance(word, Word { has_file: true, ..word }) {
+            if word.has_file || segment.advance(word, Word { has_file: true, ..word }) {
                 return Ok(Some(file));
             }
         }

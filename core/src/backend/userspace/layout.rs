@@ -185,7 +185,8 @@ pub struct Word {
 
 impl Word {
     pub fn from_u64(word: u64) -> Word {
-        let state = match word & 0xff {
+        // With bits that nobody sets no exchange of what is taken apart here would ever succeed.
+        let state = match word & !0xffff_0f00 {
             0 => State::Free,
             1 => State::Live,
             2 => State::Removed,
@@ -301,6 +302,7 @@ mod tests {
         let word =
             Word { state: State::Removed, second: true, locked: false, has_file: true, may_have_file: false, sequence: 0xfffe };
         assert_eq!(Word::from_u64(word.to_u64()), word);
+        assert_eq!(Word::from_u64(word.to_u64() | 1 << 40).state, State::Damaged);
         let process = ProcessWord { taken: true, generation: GENERATIONS - 2, pid: u32::MAX };
         assert_eq!(ProcessWord::from_u64(process.to_u64()), process);
         let holder = Holder { count: 0xfffe, process: 8191, generation: GENERATIONS - 2, sequence: 0xffe };

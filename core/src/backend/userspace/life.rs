@@ -31,11 +31,11 @@ pub struct Life {
 }
 
 impl Life {
+    /// `None` for 0, and for what is no life's word.
     pub(super) fn from_u64(word: u64) -> Option<Life> {
-        (word != 0).then_some(Life {
-            process: word as u16 & (PROCESSES - 1) as u16,
-            generation: (word >> 16) as u32 & (GENERATIONS - 1),
-        })
+        let generation = (word >> 16) as u32 & (GENERATIONS - 1);
+        let life = Life { process: word as u16 & (PROCESSES - 1) as u16, generation };
+        (life.to_u64() == word).then_some(life)
     }
 
     pub(super) fn to_u64(self) -> u64 {

@@ -48,7 +48,7 @@ impl Registry {
         if is_common {
             // Noted first: whoever destroys the segment has to know.
             found.segment.flags.fetch_or(HAS_ANCHORS, SeqCst);
-            anchors.offer(found.id(), &file);
+            anchors.offer(found.id(), size, &file);
         }
         map(&file, len, place, access)
     }

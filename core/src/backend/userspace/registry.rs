@@ -6,7 +6,10 @@
 
 use core::ffi::CStr;
 use core::fmt::Write;
-use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -29,6 +32,8 @@ pub struct Registry {
     dir: CString,
     layout: View<Layout>,
     is_shared: bool,
+    /// The calling process's life while one of its threads has, or tries to get, the lock. A forked child has another life.
+    pub(super) thread: AtomicU64,
 }
 
 /// A path in a buffer: a call must not allocate.
@@ -164,7 +169,7 @@ impl Registry {
                     if shared_by.is_some_and(|owner| owner != by || layout.header.shared.load(SeqCst) == 0) {
                         return Err(fault(OPEN));
                     }
-                    return Ok(Registry { dir: path("")?, layout, is_shared: shared_by.is_some() });
+                    return Ok(Registry { dir: path("")?, layout, is_shared: shared_by.is_some(), thread: AtomicU64::new(0) });
                 }
                 Err(Errno::ENOENT) if shared_by.is_some() => return Err(fault(OPEN)),
                 Err(Errno::ENOENT) => create(dir).map_err(|errno| fault(&format!("can't be made: {}", errno.text())))?,
