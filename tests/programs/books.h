@@ -129,6 +129,14 @@ static void compare_files(void)
 }
 
 /* After list_segments, and count_maps of all that live. */
+__attribute__((unused)) static int differs(void)
+{
+	int wrong = 0;
+	for (int n = 0; n < ids; n++)
+		wrong += n >= listed || known[n].nattch != known[n].truth;
+	return wrong;
+}
+
 static void compare(void)
 {
 	for (int n = 0; n < ids; n++)

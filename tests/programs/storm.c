@@ -448,14 +448,21 @@ static void audit(void)
 		complain("with %d segments one can't be made: %s", info.used_ids, errname(error));
 	if (id != -1 && control("IPC_RMID", id, IPC_RMID, NULL) == -1)
 		complain("a segment can't be removed: %s", errname(errno));
+	/* A killed process that has threads is a zombie while some of them still end: what it has attached counts until then. */
+	const struct timespec moment = {0, 10000000};
+	for (int tries = 0; tries < 200; tries++) {
+		list_segments();
+		count_maps(getpid());
+		for (int n = 0; n < alive; n++)
+			count_maps(pids[n]);
+		if (!differs())
+			break;
+		nanosleep(&moment, NULL);
+	}
 	int orphans[IDS], orphan = 0;
-	list_segments();
-	for (int n = 0; n < ids; n++)
+	for (int n = 0; n < listed; n++)
 		if (known[n].is_private && kill(known[n].creator, 0) == -1)
 			orphans[orphan++] = known[n].id;
-	count_maps(getpid());
-	for (int n = 0; n < alive; n++)
-		count_maps(pids[n]);
 	compare();
 	for (int n = 0; n < KEPT; n++) {
 		id = get(KEY(0x1000 + n), 0, 0);
