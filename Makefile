@@ -13,7 +13,7 @@ CMD     := $(RELEASE)/shmgate
 EXAMPLES := $(patsubst c-examples/%.c,target/c-examples/%,$(wildcard c-examples/*.c))
 WARN    := -Wall -Wextra -Werror -pedantic
 
-.PHONY: all build examples demo test test-apps test-fuzz bench lint header check-header fmt man install uninstall clean help
+.PHONY: all build examples demo test test-long test-sanitize test-apps test-fuzz bench lint header check-header fmt man install uninstall clean help
 
 all: build examples ## build the library, the command and the C examples
 
@@ -35,6 +35,20 @@ demo: all ## run the main job: watch a server and its client, limit them, see wh
 test: all check-header ## run all tests (as root or not; what needs root is skipped by name)
 	$(CARGO) build --release --features test-panic --target-dir target/test-panic
 	$(CARGO) test --release --workspace
+
+test-long: build ## the random tests for hours: 20,000 scripts, 100,000 kills, a kill at every instruction
+	SHMGATE_SEEDS=20000 $(CARGO) test --release --test differential
+	SHMGATE_KILLS=100000 SHMGATE_STEPS=0 $(CARGO) test --release --test kill_storm
+	SHMGATE_FUZZ_ROUNDS=100000 $(CARGO) test --release --manifest-path fuzz/Cargo.toml --no-default-features
+
+# Of the engine: the library itself is loaded by programs that have no sanitizer. std comes as it is, without one.
+TRIPLE   := $(shell uname -m)-unknown-linux-gnu
+SANITIZE  = RUSTFLAGS="-Zsanitizer=$(1) -Cunsafe-allow-abi-mismatch=sanitizer" CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_STRIP=none \
+	$(CARGO) +nightly test --release --target $(TRIPLE) --target-dir target/sanitize-$(1) -p shmgate-core
+
+test-sanitize: ## AddressSanitizer on the engine's tests, ThreadSanitizer on the userspace backend's (needs nightly Rust)
+	$(call SANITIZE,address) --lib --test userspace_threads
+	TSAN_OPTIONS=suppressions=$(CURDIR)/core/tests/tsan.supp $(call SANITIZE,thread) --test userspace_threads -- --test-threads=1
 
 test-apps: build ## run real programs gated (as root it installs their Debian packages first)
 	sh tests/apps/packages.sh

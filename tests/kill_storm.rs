@@ -79,7 +79,7 @@ fn storm(seed: u64, kills: u64) {
 
 fn steps(call: &str, seed: u64, samples: u64) {
     let namespace = Userspace::fresh();
-    let timeout = Duration::from_secs(if samples == 0 { 1200 } else { 120 + samples });
+    let timeout = Duration::from_secs(if samples == 0 { 3600 } else { 120 + samples });
     let outcome = run("steps", &namespace, [call.to_owned(), seed.to_string(), samples.to_string()], timeout);
     let again = format!("SHMGATE_SEED={seed} SHMGATE_STEPS={samples} cargo test --release --test kill_storm {call}");
     assert_eq!(outcome.status, Status::Exited(0), "{call}, seed {seed}; replay: {again}\n{outcome}");

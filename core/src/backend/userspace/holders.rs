@@ -202,7 +202,7 @@ impl Registry {
             if ready == BLOCKS {
                 return Err(Errno::ENOMEM);
             }
-            let start = core::mem::offset_of!(Layout, blocks) + ready * size_of::<Block>();
+            let start = core::mem::offset_of!(Layout, blocks) + size_of_val(&self.layout().blocks[..ready]);
             let end = (ready + BLOCKS_AT_A_TIME).min(BLOCKS);
             self.make_room(start, start + (end - ready) * size_of::<Block>()).map_err(|_| Errno::ENOMEM)?;
             header.blocks_ready.fetch_max(end as u64, SeqCst);
