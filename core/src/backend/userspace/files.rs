@@ -46,11 +46,11 @@ impl Registry {
         }
     }
 
-    /// Opens a segment's file; `None` if it is gone, or is no whole one of its creator's.
+    /// Opens a segment's file, and tells its size; `None` if it is gone, or is no whole one of its creator's.
     ///
     /// # Errors
     /// open's.
-    pub fn open_segment(&self, found: &Found<'_>, len: u64, mode: i32) -> Result<Option<File>, Errno> {
+    pub fn open_segment(&self, found: &Found<'_>, len: u64, mode: i32) -> Result<Option<(File, u64)>, Errno> {
         let mut file = None;
         let opened = self.with_file(found.id(), &mut |path| {
             file = Some(File::open(path, mode | libc::O_NOFOLLOW, 0)?);
@@ -66,7 +66,7 @@ impl Registry {
         let is_whole = stat.st_mode & libc::S_IFMT == libc::S_IFREG && stat.st_size as u64 >= len;
         // Everybody may put something into the directory of a shared namespace's removed segments.
         let is_its_own = !self.is_shared() || stat.st_uid == found.segment.creator.load(SeqCst) as u32;
-        Ok((is_whole && is_its_own).then_some(file))
+        Ok((is_whole && is_its_own).then_some((file, stat.st_size as u64)))
     }
 
     /// Makes the file of a segment that is being attached. Whoever finds it without its size gives it that: all give it the same. `None`

@@ -44,7 +44,7 @@ impl Registry {
             }
         }
         let mode = if access.write { libc::O_RDWR } else { libc::O_RDONLY };
-        let file = self.open_segment(found, len, mode)?.ok_or(Errno::EIDRM)?;
+        let (file, size) = self.open_segment(found, len, mode)?.ok_or(Errno::EIDRM)?;
         if is_common {
             // Noted first: whoever destroys the segment has to know.
             found.segment.flags.fetch_or(HAS_ANCHORS, SeqCst);
