@@ -81,10 +81,11 @@ pub fn run(options: &RunOptions) -> Result<u8, Failure> {
         parts.journal.header().scale.refine();
     }
     if !options.quiet {
-        let how_to_see = match (log.is_on(), running.is_kept()) {
+        let how_to_see = |all_logged| match (log.is_on(), running.is_kept()) {
             (_, true) => format!("see: shmgate log {}", quoted(session.dir())),
             (false, false) => "to see which and why, add --log - or --session DIR".to_owned(),
-            (true, false) => "the log says which and why".to_owned(),
+            (true, false) if all_logged => "the log says which and why".to_owned(),
+            (true, false) => "to see which and why, add --session DIR".to_owned(),
         };
         let lists_segments = environment::may_be_kernel(options) && !running.has_others();
         summary::print(&session, before, &how_to_see, lists_segments);

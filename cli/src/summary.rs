@@ -23,6 +23,8 @@ pub struct Counts {
     /// What a dry run would have denied.
     noted: u64,
     lost: u64,
+    /// Calls without a line in the text log.
+    unlogged: u64,
     /// The offset of the first slot with bytes that no writer writes.
     pub damaged: Option<u64>,
 }
@@ -44,6 +46,7 @@ impl Counts {
             }
         }
         counts.lost = reader.header().lost.load(Relaxed);
+        counts.unlogged = reader.header().unlogged.0.load(Relaxed);
         counts
     }
 
@@ -52,19 +55,24 @@ impl Counts {
             denied: self.denied.saturating_sub(before.denied),
             noted: self.noted.saturating_sub(before.noted),
             lost: self.lost.saturating_sub(before.lost),
+            unlogged: self.unlogged.saturating_sub(before.unlogged),
             damaged: self.damaged,
         }
     }
 }
 
-/// Says what there is to say, a line each. `before` is what a session had counted that the run joined; `lists_segments` tells whether
+/// Says what there is to say, a line each. `how_to_see` tells where denials can be read, by whether all calls could be logged. `before` is what a session had counted that the run joined; `lists_segments` tells whether
 /// to say what is left behind: no other run may still want it, and it has to be the kernel's.
-pub fn print(session: &Session, before: Counts, how_to_see: &str, lists_segments: bool) {
+pub fn print(session: &Session, before: Counts, how_to_see: &dyn Fn(bool) -> String, lists_segments: bool) {
     let Parts { journal, ledger, .. } = match session.parts() {
         Ok(parts) => parts,
         Err(error) => return say(error),
     };
     let counts = Counts::of(session).since(before);
+    let how_to_see = how_to_see(counts.unlogged == 0);
+    if counts.unlogged > 0 {
+        say(format!("{} not logged: the log could not be written", calls_were(counts.unlogged)));
+    }
     if counts.denied > 0 {
         say(format!("{} denied; {how_to_see}", calls_were(counts.denied)));
     }

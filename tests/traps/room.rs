@@ -25,7 +25,12 @@ pub fn trials() -> Vec<Trial> {
         little_address_space,
     ];
     // Where root may not have a namespace it may not mount either.
-    let disks = root_trials![full_disk_under_the_log, full_disk_under_the_journal, what_a_full_disk_loses_is_counted];
+    let disks = root_trials![
+        full_disk_under_the_log,
+        a_line_that_a_full_disk_tore,
+        full_disk_under_the_journal,
+        what_a_full_disk_loses_is_counted
+    ];
     all.extend(disks.into_iter().map(|trial| trial.with_ignored_flag(!is_root() || !Namespace::available())));
     all
 }
@@ -149,6 +154,30 @@ fn full_disk_under_the_log() {
     assert!(outcome.stdout.ends_with(" 3000 ended\n"), "{outcome}");
     let said = own_lines(&outcome.stderr);
     assert!((1..=2).contains(&said.len()), "once in each of the two processes at most: {outcome}");
+}
+
+/// The line that a full disk tore gets an end, and the next line is whole; what could not be logged is counted.
+fn a_line_that_a_full_disk_tore() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    // The session is elsewhere. The disk is full at once, then it has room.
+    let script = r#"cd "$2" && "$0" run --log log -- sh -c '"$0" 1 1000 0
+            cat /dev/zero >rest; "$0" 1 1000 0; rm rest; "$0" 1 3 0' "$1" >/dev/null; cat log"#;
+    let run = Run::new("/bin/sh").env("SHMGATE_LIB", library()).args(["-c", script]);
+    let run = run.arg(command()).arg(program("hammer")).arg(place.path());
+    // SAFETY: `tiny_disk` makes system calls only.
+    let outcome = unsafe { run.prepare(tiny_disk(place.path(), c"size=256k")) }.output();
+    let (log, said) = (&outcome.stdout, &outcome.stderr);
+    let is_whole = |line: &&str| line.ends_with('>') && line.matches(" shm").count() == 1;
+    let torn: Vec<&str> = log.lines().filter(|line| !is_whole(line)).collect();
+    assert_eq!(torn.len(), 1, "{torn:?}");
+    assert!(log.lines().last().is_some_and(|line| is_whole(&line)), "{outcome}");
+    let lost = said.lines().find_map(|line| line.strip_prefix("shmgate: ")?.split_once(" calls were not logged"));
+    let lost: usize = lost.unwrap_or_else(|| panic!("{said}")).0.parse().expect("number");
+    assert!(
+        said.contains("shmgate: the log \"/") && said.contains("/log\" can't be written (No space left on device)"),
+        "{said}"
+    );
+    assert_eq!(lost + log.lines().count() - 1, 2009, "{said}");
 }
 
 fn full_disk_under_the_journal() {

@@ -1,5 +1,7 @@
 //! Recording: journal, log, counts.
 
+use core::sync::atomic::Ordering::Relaxed;
+
 use super::{Gate, LAST_DENIAL};
 use crate::backend::{self, Backend};
 use crate::call::{Call, Outcome, Verdict};
@@ -82,9 +84,17 @@ impl Gate {
                 Format::Text => format!("{event}\n"),
                 Format::Json => format!("{}\n", Json(event)),
             };
-            return self.log.write(long.as_bytes());
+            return self.log_line(long.as_bytes());
         }
         line.end();
-        self.log.write(line.as_bytes());
+        self.log_line(line.as_bytes());
+    }
+
+    fn log_line(&self, line: &[u8]) {
+        if !self.log.write(line)
+            && let Some(journal) = &self.journal
+        {
+            journal.header().unlogged.0.fetch_add(1, Relaxed);
+        }
     }
 }

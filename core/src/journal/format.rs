@@ -47,9 +47,11 @@ pub struct Header {
     pub boot: AtomicU64,
     /// On a cache line of its own: every thread adds to it.
     pub next: Line,
+    /// Calls that are here, but for which no line could be written to the text log.
+    pub unlogged: Line,
 }
 
-/// The first slot that no thread has taken, alone on its cache line.
+/// A word alone on its cache line.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Line(pub AtomicU64);

@@ -123,6 +123,20 @@ impl File {
         Ok(&buffer[..filled])
     }
 
+    /// The byte at an offset.
+    ///
+    /// # Errors
+    /// pread's; EINVAL at the end of the file.
+    pub fn byte_at(&self, offset: u64) -> Result<u8, Errno> {
+        let mut byte = 0_u8;
+        // SAFETY: `byte` is writable.
+        match unsafe { libc::syscall(libc::SYS_pread64, self.0, &raw mut byte, 1, offset) } {
+            1 => Ok(byte),
+            0 => Err(Errno::EINVAL),
+            _ => Err(Errno::last()),
+        }
+    }
+
     /// Locks byte `at` of the file for this open file description, which fork and mmap keep alive; false if another has it.
     pub fn lock_byte(&self, at: u64) -> bool {
         let lock = byte_lock(libc::F_WRLCK, at);

@@ -79,9 +79,9 @@ impl<const N: usize> fmt::Write for Line<N> {
 }
 
 /// Bytes of a path in double quotes, everything but printable ASCII escaped, as C and (with `json`) JSON read it.
-struct Quoted<'a> {
-    bytes: &'a [u8],
-    json: bool,
+pub(crate) struct Quoted<'a> {
+    pub bytes: &'a [u8],
+    pub json: bool,
 }
 
 impl fmt::Display for Quoted<'_> {
