@@ -1,8 +1,10 @@
 /*
  * What System V shared memory calls cost, measured inside one process.
  *
- *     calls measure BATCH    prints "name ns" for each measurement: the median over rounds of a call's mean time in a round
- *     calls loop NAME COUNT  makes one measurement's calls COUNT times and says nothing, for counting and profiling
+ *     calls measure BATCH           prints "name ns" for each measurement: the median over rounds of a call's mean time in a round
+ *     calls among OTHERS BATCH NAME prints it for one, with the segment attached in OTHERS other processes
+ *     calls loop NAME COUNT         makes one measurement's calls COUNT times and says nothing, for counting and profiling
+ *     calls fill COUNT              makes COUNT segments under keys of their own, and leaves them there
  *
  * A round makes BATCH of the cheapest calls (fewer of the dear ones), so that what happens once in thousands of calls, as a
  * journal's growth does, is in every round's mean and not hidden by the median. One round before those that count warms up.
@@ -14,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ipc.h>
+#include <sys/prctl.h>
 #include <sys/shm.h>
 #include <time.h>
 #include <unistd.h>
@@ -47,6 +50,11 @@ static void fail(const char *what) {
 static void look_up(void) {
     if (shmget(key, 0, 0) == -1)
         fail("shmget");
+}
+
+static void look_up_to_write(void) {
+    if (shmget(key, 0, 0600) == -1)
+        fail("shmget with 0600");
 }
 
 static void look_up_or_create(void) {
@@ -102,6 +110,7 @@ static const struct measurement {
     int share; /* a round makes BATCH / share of them */
 } measurements[] = {
     {"shmget", look_up, 1},
+    {"shmget-0600", look_up_to_write, 1},
     {"shmget-creat", look_up_or_create, 1},
     {"ipc-stat", stat_segment, 1},
     {"attach-detach", attach_detach, 4},
@@ -148,6 +157,48 @@ static void make_segment(void) {
         fail("cannot make a segment");
 }
 
+static const struct measurement *named(const char *name) {
+    for (int i = 0; i < MEASUREMENTS; i++)
+        if (strcmp(measurements[i].name, name) == 0)
+            return &measurements[i];
+    fprintf(stderr, "calls: no measurement is called %s\n", name);
+    exit(2);
+}
+
+/* Processes that have the segment attached, until we are gone. */
+static void attach_in_others(long others) {
+    void *place = shmat(held, NULL, 0);
+    if (place == (void *)-1)
+        fail("shmat");
+    pid_t parent = getpid();
+    for (long i = 0; i < others; i++) {
+        pid_t pid = fork();
+        if (pid == -1)
+            fail("fork");
+        if (pid == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            while (getppid() == parent)
+                pause();
+            _exit(0);
+        }
+    }
+    if (shmdt(place) == -1)
+        fail("shmdt");
+    struct shmid_ds about;
+    if (shmctl(held, IPC_STAT, &about) == -1)
+        fail("IPC_STAT");
+    if ((long)about.shm_nattch != others) {
+        fprintf(stderr, "calls: %ld attaches, expected %ld\n", (long)about.shm_nattch, others);
+        exit(1);
+    }
+}
+
+static void fill(long count) {
+    for (long i = 0; i < count; i++)
+        if (shmget(0x61000000 + (key_t)i, SIZE, IPC_CREAT | IPC_EXCL | 0600) == -1)
+            fail("shmget");
+}
+
 int main(int argc, char **argv) {
     struct sigaction on_signal = {.sa_handler = interrupted};
     sigaction(SIGINT, &on_signal, NULL);
@@ -160,15 +211,21 @@ int main(int argc, char **argv) {
             measure(&measurements[i], atol(argv[2]));
         return 0;
     }
-    if (argc == 4 && strcmp(argv[1], "loop") == 0) {
-        for (int i = 0; i < MEASUREMENTS; i++) {
-            if (strcmp(measurements[i].name, argv[2]) == 0) {
-                make_segment();
-                round_ns(&measurements[i], atol(argv[3]));
-                return 0;
-            }
-        }
+    if (argc == 5 && strcmp(argv[1], "among") == 0) {
+        make_segment();
+        attach_in_others(atol(argv[2]));
+        measure(named(argv[4]), atol(argv[3]));
+        return 0;
     }
-    fprintf(stderr, "usage: calls measure BATCH | calls loop NAME COUNT\n");
+    if (argc == 4 && strcmp(argv[1], "loop") == 0) {
+        make_segment();
+        round_ns(named(argv[2]), atol(argv[3]));
+        return 0;
+    }
+    if (argc == 3 && strcmp(argv[1], "fill") == 0) {
+        fill(atol(argv[2]));
+        return 0;
+    }
+    fprintf(stderr, "usage: calls measure BATCH | calls among OTHERS BATCH NAME | calls loop NAME COUNT | calls fill COUNT\n");
     return 2;
 }

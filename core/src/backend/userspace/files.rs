@@ -88,12 +88,20 @@ impl Registry {
             }
         }
         let path = self.segment_path(found.id())?;
-        let file = match File::open(path.as_c_str(), libc::O_RDWR | libc::O_CREAT | libc::O_NOFOLLOW, 0o600) {
-            // Another made it just now, and its mode shuts us out from writing, as shmat's flags do.
-            Err(Errno::EACCES) if segment.load().has_file => return Ok(None),
-            other => other?,
+        let flags = libc::O_RDWR | libc::O_CREAT | libc::O_NOFOLLOW;
+        let (file, size) = match File::open(path.as_c_str(), flags | libc::O_EXCL, 0o600) {
+            Ok(file) => (file, 0),
+            Err(_) => match File::open(path.as_c_str(), flags, 0o600) {
+                // Another made it just now, and its mode shuts us out from writing, as shmat's flags do.
+                Err(Errno::EACCES) if segment.load().has_file => return Ok(None),
+                other => {
+                    let file = other?;
+                    let size = file.size()?;
+                    (file, size)
+                }
+            },
         };
-        match file.size()? {
+        match size {
             0 => set_size(&file, len)?,
             size if size < len => return Err(Errno::EIDRM),
             _ => {}

@@ -49,6 +49,20 @@ impl Registry {
         found.segment.holders.iter().chain(self.blocks_of(found).flat_map(|block| block.holders.iter()))
     }
 
+    /// The first place for which `is_it` says so. A segment without blocks, as most are, takes no more than a loop.
+    #[inline(always)]
+    fn find_place<'a>(&'a self, found: &Found<'a>, mut is_it: impl FnMut(&AtomicU64) -> bool) -> Option<&'a AtomicU64> {
+        for place in &found.segment.holders {
+            if is_it(place) {
+                return Some(place);
+            }
+        }
+        if found.segment.more.load(SeqCst) == 0 {
+            return None;
+        }
+        self.blocks_of(found).flat_map(|block| block.holders.iter()).find(|place| is_it(place))
+    }
+
     fn blocks_of<'a>(&'a self, found: &Found<'a>) -> impl Iterator<Item = &'a Block> {
         let first = found.segment.more.load(SeqCst);
         let id = found.id();
@@ -63,45 +77,55 @@ impl Registry {
         ((block.next.load(SeqCst) >> 32) as i32 == id).then_some(block)
     }
 
-    /// Notes `count` more attaches of `life`.
+    /// The place in a block that `hint` tells of, if it is one of the segment's.
+    fn hinted(&self, found: &Found<'_>, hint: u64) -> Option<&AtomicU64> {
+        self.block_of(hint >> 8, found.id())?.holders.get(hint as usize & 0xff)
+    }
+
+    /// A hint at `place`, 0 for one in the segment's own slot.
+    fn hint_at(&self, place: &AtomicU64) -> u64 {
+        let offset = core::ptr::from_ref(place).addr().wrapping_sub(self.layout().blocks.as_ptr().addr());
+        let (block, within) = (offset / size_of::<Block>(), offset % size_of::<Block>());
+        let slot = within.wrapping_sub(core::mem::offset_of!(Block, holders)) / size_of::<AtomicU64>();
+        if block < BLOCKS { (block as u64 + 1) << 8 | slot as u64 } else { 0 }
+    }
+
+    /// Notes `count` more attaches of `life` in one place, if it is free or its own.
+    fn hold_in(&self, place: &AtomicU64, found: &Found<'_>, life: Life, count: u32) -> bool {
+        let word = place.load(SeqCst);
+        let before = match Holder::from_u64(word).filter(|holder| found.owns(*holder)) {
+            None => 0,
+            Some(holder) if holder.life() == life && holder.count + count <= MOST_OF_ONE => holder.count,
+            Some(_) => return false,
+        };
+        place.compare_exchange(word, life.holds(before + count, found.word.sequence).to_u64(), SeqCst, SeqCst).is_ok()
+    }
+
+    /// Notes `count` more attaches of `life`; a holder may have several places. `hint` tells where it did that last, and is told.
     ///
     /// # Errors
     /// ENOMEM when there is no room for another holder.
-    pub fn hold(&self, found: &Found<'_>, life: Life, count: u32) -> Result<(), Errno> {
+    pub fn hold(&self, found: &Found<'_>, life: Life, count: u32, hint: &mut u64) -> Result<(), Errno> {
+        if self.hinted(found, *hint).is_some_and(|place| self.hold_in(place, found, life, count)) {
+            return Ok(());
+        }
         for _ in 0..BLOCKS {
-            for place in self.places(found) {
-                let word = place.load(SeqCst);
-                if let Some(holder) = Holder::from_u64(word)
-                    && holder.life() == life
-                    && found.owns(holder)
-                    && holder.count + count <= MOST_OF_ONE
-                    && place
-                        .compare_exchange(word, life.holds(holder.count + count, holder.sequence).to_u64(), SeqCst, SeqCst)
-                        .is_ok()
-                {
-                    return Ok(());
-                }
-            }
-            let new = life.holds(count, found.word.sequence).to_u64();
-            for place in self.places(found) {
-                let word = place.load(SeqCst);
-                let is_free = Holder::from_u64(word).is_none_or(|holder| !found.owns(holder));
-                if is_free && place.compare_exchange(word, new, SeqCst, SeqCst).is_ok() {
-                    return Ok(());
-                }
+            if let Some(place) = self.find_place(found, |place| self.hold_in(place, found, life, count)) {
+                *hint = self.hint_at(place);
+                return Ok(());
             }
             // All places taken: by the dead, perhaps.
             self.count(found, &mut Asker::new(self, Some(life)));
             if !self.places(found).any(|place| place.load(SeqCst) == 0) {
-                return self.add_block(found, life, new);
+                return self.add_block(found, life, life.holds(count, found.word.sequence).to_u64());
             }
         }
         Err(Errno::ENOMEM)
     }
 
-    /// Gives back an attach of `life`; false if it has none.
-    pub fn release(&self, found: &Found<'_>, life: Life) -> bool {
-        for place in self.places(found) {
+    /// Gives back an attach of `life`, in the place that `hint` tells of if it has one there; false if it has none.
+    pub fn release(&self, found: &Found<'_>, life: Life, hint: u64) -> bool {
+        let release = |place: &AtomicU64| {
             let mut word = place.load(SeqCst);
             while let Some(holder) = Holder::from_u64(word).filter(|holder| holder.life() == life && found.owns(*holder)) {
                 let less = life.holds(holder.count - 1, holder.sequence).to_u64();
@@ -110,27 +134,39 @@ impl Registry {
                     Err(now) => word = now,
                 }
             }
-        }
-        false
+            false
+        };
+        self.hinted(found, hint).is_some_and(release) || self.find_place(found, release).is_some()
     }
 
     /// How many attaches a segment has. Those of the dead are given back.
     pub fn count(&self, found: &Found<'_>, asker: &mut Asker<'_>) -> u64 {
         let mut count = 0;
-        for place in self.places(found) {
+        self.find_place(found, |place| {
             let word = place.load(SeqCst);
-            let Some(holder) = Holder::from_u64(word).filter(|holder| found.owns(*holder)) else { continue };
-            if asker.is_alive(holder.life()) {
-                count += u64::from(holder.count);
-            } else if place.compare_exchange(word, 0, SeqCst, SeqCst).is_ok() {
-                // As the kernel does when a process ends; but the moment is when it is noticed.
-                if let Some(pid) = self.pid_of(holder.life()).filter(|&pid| pid != 0) {
-                    found.segment.lpid.store(pid, SeqCst);
+            if let Some(holder) = Holder::from_u64(word).filter(|holder| found.owns(*holder)) {
+                if asker.is_alive(holder.life()) {
+                    count += u64::from(holder.count);
+                } else {
+                    self.give_back_of_dead(found, place, word);
                 }
-                found.segment.dtime.store(now(), SeqCst);
             }
-        }
+            false
+        });
         count
+    }
+
+    /// Takes back what a dead holder had, as the kernel does when a process ends; but the moment is when it is noticed.
+    #[cold]
+    #[inline(never)]
+    fn give_back_of_dead(&self, found: &Found<'_>, place: &AtomicU64, word: u64) {
+        if place.compare_exchange(word, 0, SeqCst, SeqCst).is_ok() {
+            let life = Holder::from_u64(word).map(Holder::life);
+            if let Some(pid) = life.and_then(|life| self.pid_of(life)).filter(|&pid| pid != 0) {
+                found.segment.lpid.store(pid, SeqCst);
+            }
+            found.segment.dtime.store(now(), SeqCst);
+        }
     }
 
     /// True if `life` is noted as a holder.

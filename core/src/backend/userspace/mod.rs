@@ -24,7 +24,7 @@ mod pieces;
 pub mod proc;
 pub mod registry;
 
-use core::sync::atomic::Ordering::SeqCst;
+use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::path::Path;
 
 use anchors::Anchors;
@@ -40,6 +40,7 @@ use registry::Registry;
 
 use super::Backend;
 use crate::errno::Errno;
+use crate::map::{Mapping, View};
 use crate::{clock, sys};
 
 const SHM_EXEC: i32 = 0o100_000;
@@ -53,7 +54,12 @@ pub struct Userspace {
     anchors: Anchors,
     page_size: u64,
     next_life: NextLife,
+    /// A segment's id, and where in its blocks the process has held it last.
+    hints: View<[AtomicU64; HINTS]>,
 }
+
+/// A page of them.
+const HINTS: usize = 512;
 
 /// Seconds since the epoch, as the times of a segment are.
 fn now() -> u64 {
@@ -75,6 +81,8 @@ impl Userspace {
             anchors: Anchors::new().map_err(memory)?,
             page_size: sys::page_size(),
             next_life: NextLife::default(),
+            // SAFETY: atomics alone.
+            hints: unsafe { View::new(Mapping::private_memory(size_of::<[AtomicU64; HINTS]>()).map_err(memory)?) },
         };
         opened.notice_exec();
         Ok(opened)
@@ -117,10 +125,27 @@ impl Userspace {
         self.attachments.for_each(&mut |attachment| {
             if let Some(found) = self.found(attachment.shmid) {
                 // Without room for it the count is too low: there is nobody to tell.
-                let _ = self.registry.hold(&found, life, 1);
+                let _ = self.hold(&found, life, 1);
                 also(&found);
             }
         });
+    }
+
+    /// Notes `count` more attaches of `life`.
+    fn hold(&self, found: &Found<'_>, life: Life, count: u32) -> Result<(), Errno> {
+        let before = self.hint(found);
+        let mut hint = before;
+        self.registry.hold(found, life, count, &mut hint)?;
+        if hint != before {
+            self.hints[found.index % HINTS].store((found.id() as u64) << 32 | hint, SeqCst);
+        }
+        Ok(())
+    }
+
+    /// Where the process has held the segment last: with many holders the search would be long.
+    fn hint(&self, found: &Found<'_>) -> u64 {
+        let word = self.hints[found.index % HINTS].load(SeqCst);
+        if word >> 32 == found.id() as u64 { word & u64::from(u32::MAX) } else { 0 }
     }
 
     /// The segment has just been attached, by a call or by fork.
@@ -269,7 +294,7 @@ impl Userspace {
             address.checked_add(len).ok_or(Errno::EINVAL)?;
         }
         let life = self.life()?;
-        self.registry.hold(&found, life, 1)?;
+        self.hold(&found, life, 1)?;
         let mut attached = Err(Errno::EIDRM);
         let mut attach = || {
             attached = self.registry.attach(&found, len, place, access, &self.anchors);
@@ -292,7 +317,7 @@ impl Userspace {
                 Ok(address)
             }
             Err(errno) => {
-                self.registry.release(&found, life);
+                self.registry.release(&found, life, self.hint(&found));
                 // Looking for it destroys it, if it is removed and nobody holds it.
                 let _ = self.found(shmid);
                 Err(errno)
@@ -342,7 +367,7 @@ impl Userspace {
             self.registry.notice_deaths(&found, life);
             found.segment.dtime.store(now(), SeqCst);
             found.segment.lpid.store(self.own.pid(), SeqCst);
-            self.registry.release(&found, life);
+            self.registry.release(&found, life, self.hint(&found));
             // Looking for it destroys it, if it is removed and nobody holds it.
             let _ = self.found(shmid);
         }

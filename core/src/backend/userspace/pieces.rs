@@ -74,7 +74,7 @@ impl Userspace {
             && let Ok(life) = self.life()
         {
             // Without room for it the count is too low: there is nobody to tell.
-            let _ = self.registry.hold(&found, life, count);
+            let _ = self.hold(&found, life, count);
             self.note_attach(found.segment);
         }
         self.give_back(shmid);
