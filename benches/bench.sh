@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints the performance table: `sh benches/bench.sh`, after `make`. Takes about two minutes; see docs/benchmarks.md.
+# Prints the performance table: `sh benches/bench.sh`, after `make`. Takes about three minutes; see docs/benchmarks.md.
 #
 # Where that is allowed, all of it runs in IPC, PID and mount namespaces of its own: whatever ends it, no process and no segment
 # stays behind. And it runs on one CPU at real-time priority, so that other work of the machine stays out of the numbers.
@@ -29,10 +29,13 @@ unset LD_PRELOAD SHMGATE_BACKEND SHMGATE_LOG SHMGATE_LOG_FORMAT SHMGATE_POLICY S
 
 child=
 work=$(mktemp -d "${TMPDIR:-/tmp}/shmgate-bench.XXXXXX")
+# Namespaces of the userspace backend are in memory.
+memory=$(mktemp -d /dev/shm/shmgate-bench.XXXXXX)
+ln -s "$memory" "$work/memory"
 clean_up() {
     [ -z "$child" ] || kill -KILL "$child" 2>/dev/null || true
     # The namespaces' processes end with it, a moment later.
-    rm -rf "$work" 2>/dev/null || { sleep 1; rm -rf "$work"; }
+    rm -rf "$work" "$memory" 2>/dev/null || { sleep 1; rm -rf "$work" "$memory"; }
 }
 trap clean_up EXIT
 trap 'exit 130' INT

@@ -27,8 +27,9 @@ const GROUPS: [Group; 4] = [
 ];
 
 /// The C benchmark's names, and what people call them.
-const CALLS: [(&str, &str); 6] = [
+const CALLS: [(&str, &str); 7] = [
     ("shmget", "shmget, existing key"),
+    ("shmget-0600", "the same asking 0600"),
     ("shmget-creat", "the same with IPC_CREAT"),
     ("ipc-stat", "IPC_STAT"),
     ("attach-detach", "attach + detach"),
@@ -37,7 +38,7 @@ const CALLS: [(&str, &str); 6] = [
 ];
 
 /// Calls to nanoseconds, of one run.
-type Run = BTreeMap<String, f64>;
+pub type Run = BTreeMap<String, f64>;
 
 /// What a call costs in a setup, compared with plain.
 #[derive(Clone, Copy, Debug)]
@@ -126,8 +127,13 @@ fn run(paths: &Paths, setup: Setup, batch: u32, lost: &mut Lost) -> Result<Run, 
         stage.finish();
         lost.count(&fs::read_to_string(stage.audit_log()).unwrap_or_default());
     }
+    Ok(parse(&text))
+}
+
+/// What the C benchmark printed.
+pub fn parse(text: &str) -> Run {
     let lines = text.lines().filter_map(|line| line.split_once(' '));
-    Ok(lines.filter_map(|(call, ns)| Some((call.to_owned(), ns.parse().ok()?))).collect())
+    lines.filter_map(|(call, ns)| Some((call.to_owned(), ns.parse().ok()?))).collect()
 }
 
 /// What bpftrace dropped: an audit with holes is cheaper than one without.

@@ -7,6 +7,7 @@
 //! | `startup` | the cost of a program's start |
 //! | `syscalls` | system calls that the gate adds, counted by strace |
 //! | `library` | the library's size, and what it needs |
+//! | `userspace` | the userspace backend against the kernel's calls |
 //! | `machine` | what it was measured on |
 //! | `stats`, `table` | medians and quartiles; aligned tables |
 //!
@@ -20,6 +21,7 @@ mod startup;
 mod stats;
 mod syscalls;
 mod table;
+mod userspace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -72,6 +74,7 @@ fn run(paths: &Paths) -> Result<(), Fault> {
     let syscalls = syscalls::measure(paths)?;
     println!("System calls of 10000 more calls of shmget, by strace\n\n{}", syscalls.table());
     println!("Bounds\n\n{}", bounds(paths, &costs, &start, &syscalls)?);
+    println!("The userspace backend\n\n{}", userspace::measure(paths)?);
     println!("Load average before {before}, after {}.", machine::load());
     Ok(())
 }

@@ -288,11 +288,24 @@ pub fn write_host<T: Copy>(address: u64, value: &T) -> Result<(), Errno> {
 }
 
 /// The caller's effective user id, if `len` bytes at `address`, at most a page, can be written; the id costs no call more. What was
-/// there is lost.
+/// there may be lost.
 ///
 /// # Errors
 /// EFAULT.
+#[inline(always)]
 pub fn writable_by(address: u64, len: usize) -> Result<u32, Errno> {
+    const LEAST_PAGE: u64 = 4096;
+    // Most hosts give an address in their own frame, and a page that our frame lies in can be written: no need to ask.
+    let frame = 0_u8;
+    let is_beside = |at: u64| (at ^ (&raw const frame).addr() as u64) < LEAST_PAGE;
+    if is_beside(address) && is_beside(address.wrapping_add(len as u64)) {
+        return Ok(geteuid());
+    }
+    write_uids(address, len)
+}
+
+#[inline(never)]
+fn write_uids(address: u64, len: usize) -> Result<u32, Errno> {
     let last = address.checked_add(len as u64 - 4).ok_or(Errno::EFAULT)?;
     let mut uid = 0_u32;
     // Of what the kernel writes to a host's memory it is the cheapest, and it has three places.
