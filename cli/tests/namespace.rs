@@ -236,6 +236,15 @@ fn names_that_are_none_are_refused() {
         1,
         &["No such file", "the directory above it has to be there"],
     );
+    // Somebody's symbolic link is not followed, with a slash behind it neither.
+    let (own, link) = (temp.path().join("own"), temp.path().join("link"));
+    namespace(&["create", own.to_str().unwrap()]).output().silent();
+    std::os::unix::fs::symlink(&own, &link).unwrap();
+    for end in ["", "/", "/."] {
+        let link = format!("{}{end}", link.display());
+        let said = shmgate(["run", "-q", "--backend", "userspace", "--namespace", &link, "--", "ipcmk", "-M", "1"]).output();
+        assert!(said.status != Status::Exited(0) && said.stderr.contains("is a symbolic link"), "{said}");
+    }
     // A directory without a registry is left alone, whatever is in it.
     fs::write(temp.path().join("lives"), "").unwrap();
     refused(&namespace(&["remove", "--force", temp.path().to_str().unwrap()]).output(), 1, &["there is none"]);

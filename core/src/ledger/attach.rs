@@ -313,7 +313,7 @@ impl Ledger {
 
     /// The attaches of all processes.
     pub(super) fn all_attaches(&self) -> u64 {
-        self.processes().iter().filter(|slot| is_process(slot)).map(|slot| slot.attaches()).sum()
+        self.processes().iter().filter(|slot| is_process(slot)).map(|slot| slot.attaches()).fold(0, u64::saturating_add)
     }
 
     /// The process with the most attaches, and how many.

@@ -103,7 +103,9 @@ impl Ledger {
         let slots = || self.processes().iter().filter(|slot| is_process(slot));
         let busy = slots().any(|slot| Grant::load(slot).asked > 0);
         let overtaken = self.take_back(identity, slots());
-        self.layout().session_attaches.recompute(|| slots().map(|slot| Grant::load(slot).counted()).sum());
+        self.layout()
+            .session_attaches
+            .recompute(|| slots().map(|slot| Grant::load(slot).counted()).fold(0, u64::saturating_add));
         busy || overtaken
     }
 

@@ -79,7 +79,8 @@ pub fn directory(namespace: &str) -> Result<PathBuf, String> {
 /// A message for people.
 pub fn shared_directory(namespace: &str) -> Result<PathBuf, String> {
     if namespace.starts_with('/') {
-        return Ok(PathBuf::from(namespace));
+        // Without slashes and dots at the end: behind those the kernel follows a link.
+        return Ok(Path::new(namespace).components().collect());
     }
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if namespace.is_empty() || namespace.starts_with('.') || namespace.len() > 64 || !namespace.bytes().all(plain) {
