@@ -34,11 +34,11 @@ demo: all ## run the main job: watch a server and its client, limit them, see wh
 
 test: all check-header ## run all tests (as root or not; what needs root is skipped by name)
 	$(CARGO) build --release --features test-panic --target-dir target/test-panic
-	$(CARGO) test --release --workspace
+	$(CARGO) test --profile tests --workspace
 
 test-long: build ## the random tests for hours: 20,000 scripts, 100,000 kills, a kill at every instruction
-	SHMGATE_SEEDS=20000 $(CARGO) test --release --test differential
-	SHMGATE_KILLS=100000 SHMGATE_STEPS=0 $(CARGO) test --release --test kill_storm
+	SHMGATE_SEEDS=20000 $(CARGO) test --profile tests --test differential
+	SHMGATE_KILLS=100000 SHMGATE_STEPS=0 $(CARGO) test --profile tests --test kill_storm
 	SHMGATE_FUZZ_ROUNDS=100000 $(CARGO) test --release --manifest-path fuzz/Cargo.toml --no-default-features
 
 # Of the engine: the library itself is loaded by programs that have no sanitizer. std comes as it is, without one.
@@ -52,7 +52,7 @@ test-sanitize: ## AddressSanitizer on the engine's tests, ThreadSanitizer on the
 
 test-apps: build ## run real programs gated (as root it installs their Debian packages first)
 	sh tests/apps/packages.sh
-	$(CARGO) test --release --test apps
+	$(CARGO) test --profile tests --test apps
 
 test-fuzz: ## replay the fuzzers' seeds with mutations, on stable Rust
 	$(CARGO) test --release --manifest-path fuzz/Cargo.toml --no-default-features
