@@ -15,6 +15,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/*
+ * What AIX's shmget knows beyond Linux's flags, in bits that Linux leaves free: wishes about a new segment. What can't be had is no
+ * error. Where the library is not, the kernel ignores them. Include <sys/shm.h> first, should it ever have them.
+ */
+#ifndef SHM_LGPAGE
+#define SHM_LGPAGE 0x100000 /* large pages */
+#endif
+#ifndef SHM_PIN
+#define SHM_PIN 0x200000 /* pages stay in memory, as after SHM_LOCK */
+#endif
+#ifndef SHM_HGSEG
+#define SHM_HGSEG 0x400000 /* attached at an address that suits the largest pages */
+#endif
+
 /**
  * Counters of the calling process.
  */

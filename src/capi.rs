@@ -1,4 +1,5 @@
-//! The C API: what a program that links -lshmgate can ask. include/shmgate.h is made from this file.
+//! The C API: what a program that links -lshmgate can ask. include/shmgate.h is made from this file; AIX's flags for shmget come from
+//! cbindgen.toml, where they have their guards.
 //!
 //! Every function may be called from any thread, at any time. None changes errno unless it fails.
 

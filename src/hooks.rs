@@ -18,6 +18,7 @@ use libc::{key_t, pid_t, shmid_ds, size_t, uid_t};
 use shmgate_core::call::{Call, NULL_PATH};
 use shmgate_core::errno::{Errno, HostErrno};
 use shmgate_core::gate::Gate;
+use shmgate_core::names::SHM_ADVICE;
 
 use crate::edge::{answer, gated};
 use crate::next;
@@ -25,6 +26,9 @@ use crate::process::{Way, before_fork, gate, gate_if_on, in_child, in_parent, wa
 
 redhook::hook! {
     unsafe fn shmget(key: key_t, size: size_t, shmflg: c_int) -> c_int => gated_shmget {
+        if shmflg & SHM_ADVICE != 0 {
+            return advised_shmget(key, size, shmflg);
+        }
         match way() {
             // SAFETY: the host's own call.
             Way::Past(functions) => unsafe { (functions.shmget)(key, size, shmflg) },
@@ -112,6 +116,14 @@ beside!(
     through_shmctl, first_shmctl, c_int, (shmid: c_int, cmd: c_int, buf: *mut shmid_ds),
     Call::Shmctl { shmid, cmd, buf: buf as u64, set: None }
 );
+
+/// shmget with AIX's wishes, which the next function is not to see.
+#[cold]
+#[inline(never)]
+extern "C" fn advised_shmget(key: key_t, size: size_t, flags: c_int) -> c_int {
+    let call = Call::Shmget { key, size: size as u64, flags };
+    answer(gate(), &call, || gate().advised(&call)) as c_int
+}
 
 redhook::hook! {
     unsafe fn ftok(pathname: *const c_char, proj_id: c_int) -> key_t => gated_ftok {

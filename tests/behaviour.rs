@@ -53,7 +53,15 @@ const CONFIGURATIONS: [(&str, Body); 5] = [
 ];
 
 fn main() -> ExitCode {
-    let mut trials: Vec<Trial> = vec![trial("nothing slips through to the kernel (userspace)", nothing_slips_through)];
+    let mut trials: Vec<Trial> = vec![
+        trial("nothing slips through to the kernel (userspace)", nothing_slips_through),
+        trial("wishes from AIX are fulfilled: nothing set", || wishes(|run| run.gated())),
+        trial("wishes from AIX are fulfilled: text log", wishes_in_a_log),
+        trial("wishes from AIX are fulfilled: journal", wishes_in_a_journal),
+        trial("wishes from AIX are fulfilled (userspace)", || wishes_on(Userspace::fresh())),
+        trial("wishes from AIX are fulfilled (userspace, shared)", || wishes_on(Userspace::shared())),
+        trial("wishes from AIX are none to the kernel", || wished(Run::new(program(AIX)).output(), false)),
+    ];
     for name in programs_in("behaviour") {
         let short = name.trim_start_matches("behaviour/").to_owned();
         let is_expected_to_differ = EXPECTED_DIFFERENCES.iter().any(|(program, _)| *program == short);
@@ -89,6 +97,56 @@ fn nothing_slips_through() {
     let outcome = Run::new(program("without_shm")).arg("--").arg(program("behaviour/at_basics")).output();
     assert_eq!(outcome.stdout, "no segment to start from: ENOSYS\n");
     assert_eq!(outcome.status, Status::Exited(1));
+}
+
+/// The example of include/shmgate.h's AIX flags.
+const AIX: &str = "../../c-examples/aix";
+
+fn wishes(gated: impl FnOnce(Run) -> Run) {
+    wished(gated(Run::new(program(AIX))).output(), true);
+}
+
+#[track_caller]
+fn wished(outcome: Outcome, are_fulfilled: bool) {
+    let pages = |pinned| if pinned && are_fulfilled { "pinned" } else { "ordinary" };
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    assert_eq!(lines.len(), 5, "{}{}", outcome.stdout, outcome.stderr);
+    for (line, (name, pinned, aligned)) in lines.into_iter().zip([
+        ("SHM_LGPAGE", false, true),
+        ("SHM_PIN", true, false),
+        ("SHM_HGSEG", false, true),
+        ("all", true, true),
+        ("none", false, false),
+    ]) {
+        // Where the machine has a pool of large pages, these stay in memory anyway, and the kernel doesn't say so.
+        assert!(name == "all" || line.starts_with(&format!("{name}: {} pages, ", pages(pinned))), "{line}");
+        // Without us an address may happen to be aligned.
+        assert!(!are_fulfilled || line.ends_with(if aligned { "an aligned address" } else { "any address" }), "{line}");
+    }
+    assert_eq!((outcome.stderr.as_str(), outcome.status), ("", Status::Exited(0)));
+}
+
+fn wishes_in_a_log() {
+    let (_place, log) = open_log();
+    wishes(|run| run.gated().env("SHMGATE_LOG", &log));
+    let lines = fs::read_to_string(&log).expect("log");
+    assert_eq!(lines.lines().count(), 5 * 5, "a line a call, whatever it takes to fulfil a wish: {lines}");
+    for flags in ["IPC_CREAT|SHM_PIN|0600", "IPC_CREAT|SHM_LGPAGE|SHM_PIN|SHM_HGSEG|0600"] {
+        assert!(lines.contains(flags), "{flags} is not in {lines}");
+    }
+}
+
+fn wishes_in_a_journal() {
+    let namespace = Namespace::fresh();
+    let session = Session::with_policy(&namespace, LARGE);
+    wishes(|run| run.namespace(&namespace).session(&session));
+    let records = session.records();
+    assert_eq!(records.len(), 5 * 5);
+    assert!(records.iter().any(|record| record["args"]["flags_text"] == "IPC_CREAT|SHM_LGPAGE|SHM_PIN|SHM_HGSEG|0600"));
+}
+
+fn wishes_on(namespace: Userspace) {
+    wished(Run::on_userspace(program(AIX), &namespace).output(), true);
 }
 
 fn userspace(name: &str) {

@@ -11,11 +11,21 @@ pub(crate) const SHM_STAT: i32 = 13;
 pub(crate) const SHM_INFO: i32 = 14;
 pub(crate) const SHM_STAT_ANY: i32 = 15;
 
+/// AIX's flags of shmget, in bits that Linux leaves free (include/shmgate.h): large pages, pinned pages, addresses for the largest pages.
+pub const SHM_LGPAGE: i32 = 0x10_0000;
+pub const SHM_PIN: i32 = 0x20_0000;
+pub const SHM_HGSEG: i32 = 0x40_0000;
+/// All of them: wishes, which no system's shmget gets to see.
+pub const SHM_ADVICE: i32 = SHM_LGPAGE | SHM_PIN | SHM_HGSEG;
+
 const SHMGET: &[(&str, i32)] = &[
     ("IPC_CREAT", libc::IPC_CREAT),
     ("IPC_EXCL", libc::IPC_EXCL),
     ("SHM_HUGETLB", libc::SHM_HUGETLB),
     ("SHM_NORESERVE", libc::SHM_NORESERVE),
+    ("SHM_LGPAGE", SHM_LGPAGE),
+    ("SHM_PIN", SHM_PIN),
+    ("SHM_HGSEG", SHM_HGSEG),
 ];
 const SHMAT: &[(&str, i32)] =
     &[("SHM_RDONLY", libc::SHM_RDONLY), ("SHM_RND", libc::SHM_RND), ("SHM_REMAP", libc::SHM_REMAP), ("SHM_EXEC", SHM_EXEC)];
@@ -140,6 +150,7 @@ mod tests {
         assert_eq!(ShmgetFlags(libc::IPC_CREAT | libc::IPC_EXCL | 0o1).to_string(), "IPC_CREAT|IPC_EXCL|0001");
         let huge = libc::SHM_HUGETLB | (21 << HUGE_SHIFT) | 0o600;
         assert_eq!(ShmgetFlags(huge).to_string(), "SHM_HUGETLB|21<<SHM_HUGE_SHIFT|0600");
+        assert_eq!(ShmgetFlags(SHM_ADVICE | 0o600).to_string(), "SHM_LGPAGE|SHM_PIN|SHM_HGSEG|0600");
         assert_eq!(ShmgetFlags(0x4_0000).to_string(), "0x40000");
         assert_eq!(ShmatFlags(libc::SHM_RDONLY | libc::SHM_RND).to_string(), "SHM_RDONLY|SHM_RND");
         assert_eq!(ShmatFlags(-1).to_string(), "SHM_RDONLY|SHM_RND|SHM_REMAP|SHM_EXEC|0xffff0fff");

@@ -50,6 +50,11 @@ fn answer(value: i64) -> Result<u64, Errno> {
 }
 
 impl Kernel {
+    /// The size of a segment that the caller may read.
+    pub(super) fn size(&self, shmid: i32) -> Option<u64> {
+        self.ask::<libc::shmid_ds>(shmid, libc::IPC_STAT).ok().map(|(_, segment)| segment.shm_segsz as u64)
+    }
+
     /// shmctl into a buffer of our own; returns its value and what it filled.
     fn ask<T>(&self, shmid: i32, cmd: i32) -> Result<(i32, T), Errno> {
         // The kernel's longest answer is a shmid_ds; the others fit into it.

@@ -1,8 +1,9 @@
 //! Backends: who serves a call that the policy lets through.
 //!
 //! There is the kernel's own System V shared memory ([`kernel`]), and one in user space ([`userspace`]); [`Served`] is the one that a
-//! process has.
+//! process has; [`advice`] is what AIX's flags wish of either.
 
+pub mod advice;
 pub mod kernel;
 mod served;
 pub mod userspace;

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 
 use once_cell::race::OnceBox;
 
-use super::Backend;
 use super::kernel::Kernel;
 use super::userspace::Userspace;
 use super::userspace::proc::ProcFile;
 use super::userspace::registry::directory;
+use super::{Backend, advice};
 use crate::call::Call;
 use crate::errno::Errno;
+use crate::names::SHM_ADVICE;
 
 /// What `SHMGATE_BACKEND` asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -187,7 +188,11 @@ impl Backend for Served {
         if let Some(userspace) = self.userspace() {
             return userspace.shmget(key, size, flags);
         }
-        match self.kernel.shmget(key, size, flags) {
+        let made = match flags & SHM_ADVICE {
+            0 => self.kernel.shmget(key, size, flags),
+            _ => advice::shmget(&self.kernel, key, size, flags),
+        };
+        match made {
             Err(errno @ (Errno::ENOSYS | Errno::EPERM)) => {
                 self.instead(errno, flags).map_or(Err(errno), |userspace| userspace.shmget(key, size, flags))
             }
@@ -198,7 +203,13 @@ impl Backend for Served {
     #[inline]
     unsafe fn shmat(&self, shmid: i32, addr: u64, flags: i32) -> Result<u64, Errno> {
         // SAFETY: by the caller's promise.
-        unsafe { self.userspace().map_or_else(|| self.kernel.shmat(shmid, addr, flags), |u| u.shmat(shmid, addr, flags)) }
+        unsafe {
+            match self.userspace() {
+                Some(userspace) => userspace.shmat(shmid, addr, flags),
+                None if advice::is_any() => advice::shmat(&self.kernel, shmid, addr, flags),
+                None => self.kernel.shmat(shmid, addr, flags),
+            }
+        }
     }
 
     #[inline]

@@ -19,7 +19,7 @@ use std::path::Path;
 use once_cell::race::OnceBox;
 
 use crate::backend::kernel::Kernel;
-use crate::backend::{self, Backend, Served};
+use crate::backend::{self, Backend, Served, advice};
 use crate::call::{Call, Denial, Reason};
 use crate::config::Config;
 use crate::errno::Errno;
@@ -205,8 +205,10 @@ impl Gate {
     fn settle_on(&self) {
         let limits = self.fault.is_some() || self.ledger.is_some() || !self.policy.is_empty();
         let serves = self.backend.userspace().is_some();
-        self.on.store(limits || serves || self.journal.is_some() || self.log.is_on(), Relaxed);
-        let quick = self.fault.is_none() && self.policy.rules.is_empty() && !self.log.is_on();
+        // Only the backend as a whole knows of AIX's wishes.
+        let advised = advice::is_any();
+        self.on.store(limits || serves || advised || self.journal.is_some() || self.log.is_on(), Relaxed);
+        let quick = self.fault.is_none() && self.policy.rules.is_empty() && !self.log.is_on() && !advised;
         self.quick.store(quick && !serves && !cfg!(feature = "test-panic"), Relaxed);
         let direct = quick && serves && !limits && self.journal.is_none();
         self.direct.store(direct && !cfg!(feature = "test-panic"), Relaxed);
@@ -235,6 +237,20 @@ impl Gate {
         // SAFETY: by the caller's promise.
         let result = unsafe { self.backend.call(call) };
         if self.backend.userspace().is_some() {
+            self.settle_on();
+        }
+        result
+    }
+
+    /// Makes a shmget with some of [`crate::names::SHM_ADVICE`] in its flags, whatever is set.
+    ///
+    /// # Errors
+    /// The call's own, or the refusal's.
+    #[inline(never)]
+    pub fn advised(&self, call: &Call<'_>) -> Result<u64, Errno> {
+        // SAFETY: shmget touches no memory of the caller.
+        let result = unsafe { if self.is_on() { self.call(call) } else { self.pass(call) } };
+        if advice::is_any() {
             self.settle_on();
         }
         result

@@ -12,7 +12,7 @@ use core::ffi::CStr;
 use core::sync::atomic::AtomicU8;
 
 pub use file::{File, Parked};
-pub use memory::{mmap, mremap, munmap};
+pub use memory::{free_address, mmap, mremap, munmap, pin, wish_large_pages};
 pub use signals::BlockedSignals;
 use signals::HeldSignals;
 

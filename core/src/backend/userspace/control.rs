@@ -223,7 +223,7 @@ impl Userspace {
         Ok(0)
     }
 
-    fn lock(&self, shmid: i32, locks: bool) -> Result<u64, Errno> {
+    pub(super) fn lock(&self, shmid: i32, locks: bool) -> Result<u64, Errno> {
         let found = self.found(shmid).ok_or(Errno::EINVAL)?;
         if !permission::may_lock_all() {
             if !permission::may_lock(found.segment, found.word) {

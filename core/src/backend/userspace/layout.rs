@@ -112,7 +112,7 @@ pub struct Segment {
     /// [`Word`].
     pub word: AtomicU64,
     pub key: AtomicU32,
-    /// What shmget's flags asked for beside the mode: SHM_HUGETLB and its size, SHM_NORESERVE.
+    /// What shmget's flags asked for beside the mode: SHM_HUGETLB and its size, SHM_NORESERVE, AIX's wishes.
     pub flags: AtomicU32,
     /// In bytes, as asked for.
     pub size: AtomicU64,

@@ -1,6 +1,8 @@
 //! Mappings of a segment's file in the host.
 
+use crate::backend::advice;
 use crate::errno::Errno;
+use crate::names::SHM_ADVICE;
 use crate::sys::{self, File};
 
 use super::anchors::Anchors;
@@ -36,22 +38,36 @@ impl Registry {
         if is_common && let Some(address) = anchors.attach(found.id(), len) {
             return Ok(address);
         }
+        let advice = found.segment.flags.load(SeqCst) as i32 & SHM_ADVICE;
         if !found.segment.load().has_file {
             let file = self.make_file(found, len)?;
             // A mapping of it could be made writable by mprotect.
             if let Some(file) = file.filter(|_| access.write) {
-                return map(&file, len, place, access);
+                return map_advised(&file, len, place, access, advice);
             }
         }
         let mode = if access.write { libc::O_RDWR } else { libc::O_RDONLY };
         let (file, size) = self.open_segment(found, len, mode)?.ok_or(Errno::EIDRM)?;
-        if is_common {
+        // What is made of an anchor lies anywhere.
+        if is_common && advice == 0 {
             // Noted first: whoever destroys the segment has to know.
             found.segment.flags.fetch_or(HAS_ANCHORS, SeqCst);
             anchors.offer(found.id(), size, &file);
         }
-        map(&file, len, place, access)
+        map_advised(&file, len, place, access, advice)
     }
+}
+
+/// As [`map`], as AIX's flags wished it when the segment was created.
+#[inline(never)]
+fn map_advised(file: &File, len: u64, place: Place, access: Access, wished: i32) -> Result<u64, Errno> {
+    let aligned = match place {
+        Place::Anywhere => advice::attach_aligned(wished, len, &mut |address| map(file, len, Place::Free(address), access)),
+        _ => None,
+    };
+    let address = aligned.map_or_else(|| map(file, len, place, access), Ok)?;
+    advice::advise(wished, address, len);
+    Ok(address)
 }
 
 fn map(file: &File, len: u64, place: Place, access: Access) -> Result<u64, Errno> {

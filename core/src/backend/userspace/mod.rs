@@ -41,6 +41,7 @@ use registry::Registry;
 use super::Backend;
 use crate::errno::Errno;
 use crate::map::{Mapping, View};
+use crate::names::SHM_PIN;
 use crate::{clock, sys};
 
 const SHM_EXEC: i32 = 0o100_000;
@@ -267,7 +268,12 @@ impl Userspace {
         let has_file = registry.is_shared();
         let word = Word { state: State::Live, second: false, locked: false, has_file, may_have_file: has_file, sequence };
         writer.enter(index, segment, key, || segment.word.store(word.to_u64(), SeqCst));
-        Ok(id(index, sequence) as u64)
+        let shmid = id(index, sequence);
+        if flags & SHM_PIN != 0 {
+            drop(writer);
+            let _ = self.lock(shmid, true);
+        }
+        Ok(shmid as u64)
     }
 
     /// Destroys removed segments whose holders are dead.
