@@ -6,13 +6,13 @@
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use libtest_mimic::Trial;
 use shmgate_testkit::compile::{program, programs_in};
 use shmgate_testkit::trial::{as_root, is_root, isolated, trial};
-use shmgate_testkit::{Namespace, Outcome, Run, Session, Status, Userspace, run_trials};
+use shmgate_testkit::{Namespace, Outcome, Run, Session, Status, Userspace, library, run_trials};
 use tempfile::TempDir;
 
 /// Quotas that no program here reaches: they must not be felt.
@@ -60,6 +60,8 @@ fn main() -> ExitCode {
         trial("wishes from AIX are fulfilled: journal", wishes_in_a_journal),
         trial("wishes from AIX are fulfilled (userspace)", || wishes_on(Userspace::fresh())),
         trial("wishes from AIX are fulfilled (userspace, shared)", || wishes_on(Userspace::shared())),
+        as_root("SHM_EXEC on a file system mounted noexec (userspace)", || no_exec(true)),
+        as_root("SHM_EXEC on one that is not (userspace)", || no_exec(false)),
         trial("wishes from AIX are none to the kernel", || wished(Run::new(program(AIX)).output(), false)),
     ];
     for name in programs_in("behaviour") {
@@ -147,6 +149,34 @@ fn wishes_in_a_journal() {
 
 fn wishes_on(namespace: Userspace) {
     wished(Run::on_userspace(program(AIX), &namespace).output(), true);
+}
+
+/// Attaches for execution, with the namespace on a tmpfs of its own: the same as natively, or EACCES and nothing else.
+fn no_exec(is_noexec: bool) {
+    let namespace = Userspace::fresh();
+    let set = |name: &str, value: &Path| format!("{name}={}", value.display());
+    let options = if is_noexec { "mode=0700,noexec" } else { "mode=0700,exec" };
+    let gated = Run::new("unshare")
+        .args(["-m", "sh", "-c", "mount -t tmpfs -o \"$0\" none \"$1\" && shift && exec \"$@\"", options])
+        .args([namespace.directory().as_os_str(), program("without_shm").as_os_str()])
+        .args([set("LD_PRELOAD", library()), set("SHMGATE_NAMESPACE", namespace.directory())])
+        .args(["SHMGATE_BACKEND=userspace", "--"])
+        .arg(program("attach_exec"));
+    let expected = match is_noexec {
+        false => Run::new(program("attach_exec")).output().silent().stdout,
+        true => [
+            "shmat(shmid, ((void *)0), 0100000): EACCES",
+            "shmat(shmid, NULL, SHM_EXEC | SHM_RDONLY) == FAILED ? -1 : 0: EACCES",
+            "shmat(shmid, (void *)4096L, 0100000 | 040000): EACCES",
+            "shmat(shmid, ((void *)0), 0): ok",
+            "nattch 1",
+            "mprotect(at, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC): EACCES",
+            "shmctl(shmid, IPC_RMID, NULL): ok",
+            "",
+        ]
+        .join("\n"),
+    };
+    assert_eq!(gated.output().silent().stdout, expected);
 }
 
 fn userspace(name: &str) {

@@ -202,6 +202,13 @@ pub fn free_bytes(path: &CStr) -> Result<u64, Errno> {
     Ok(about.f_bavail.saturating_mul(about.f_bsize as u64))
 }
 
+/// True if the file's file system is mounted noexec.
+pub fn is_noexec(file: &File) -> bool {
+    let mut about = core::mem::MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: `about` has room for the answer, and zeros are one.
+    unsafe { libc::fstatvfs(file.fd(), about.as_mut_ptr()) == 0 && about.assume_init().f_flag & libc::ST_NOEXEC != 0 }
+}
+
 /// True if the system knows huge pages of this size, a power of two; 0 is the default size.
 pub fn has_huge_pages(size_log2: u32) -> bool {
     use core::fmt::Write;

@@ -86,7 +86,12 @@ fn map(file: &File, len: u64, place: Place, access: Access) -> Result<u64, Errno
     let flags = libc::MAP_SHARED | flags;
     // SAFETY: a new mapping. What MAP_FIXED replaces, the host asked to have replaced, by SHM_REMAP.
     let base = unsafe { sys::mmap(address as usize, len as usize, protection, flags, file.fd(), 0) };
-    let base = base.map_err(|errno| if errno == Errno::EEXIST { Errno::EINVAL } else { errno })? as u64;
+    let base = base.map_err(|errno| match errno {
+        Errno::EEXIST => Errno::EINVAL,
+        // What shmat says where execution is not granted. Nothing makes such a file's memory executable, mprotect neither.
+        Errno::EPERM if access.execute && sys::is_noexec(file) => Errno::EACCES,
+        other => other,
+    })? as u64;
     // Kernels before 4.17 take the flag for a wish.
     if let Place::Free(wanted) = place
         && base != wanted
