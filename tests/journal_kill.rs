@@ -1,4 +1,4 @@
-//! The journal under SIGKILL: no record of a finished call is lost, none is torn.
+//! The journal under SIGKILL, on each backend: no record of a finished call is lost, none is torn.
 //!
 //! 8 processes make 100,000 calls each; three are killed on the way. Each counts its finished calls where the
 //! kill cannot reach.
@@ -8,18 +8,18 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use shmgate_testkit::compile::program;
-use shmgate_testkit::{Namespace, Run, Session, run_trials, trials};
+use shmgate_testkit::{Namespace, Run, Session, on_each_backend, run_trials};
 
 const PROCESSES: usize = 8;
 const CALLS: u64 = 100_000;
 const KILLED: usize = 3;
 
 fn main() -> ExitCode {
-    run_trials(trials![no_record_lost_none_torn])
+    run_trials(on_each_backend![trial: no_record_lost_none_torn])
 }
 
 fn no_record_lost_none_torn() {
-    let namespace = Namespace::fresh();
+    let namespace = Namespace::of_trial();
     let session = Session::watching(&namespace);
     let outcome = Run::new(program("hammer"))
         .args([PROCESSES.to_string(), CALLS.to_string(), KILLED.to_string()])

@@ -11,10 +11,15 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, Once, OnceLock, PoisonError};
 
+use crate::Userspace;
+use crate::trial::is_on_userspace;
+
 /// A namespace that processes started by `Run::namespace` enter.
 pub struct Namespace {
     user: Option<OwnedFd>,
     ipc: Option<OwnedFd>,
+    /// Where their segments are, if the kernel has none for them.
+    userspace: Option<Userspace>,
 }
 
 impl Namespace {
@@ -28,9 +33,26 @@ impl Namespace {
                 static SAID: Once = Once::new();
                 SAID.call_once(|| eprintln!("note: no IPC namespaces here ({error}): tests share the machine's"));
                 Guest::enter();
-                Namespace { user: None, ipc: None }
+                Namespace { user: None, ipc: None, userspace: None }
             }
         }
+    }
+
+    /// One in which the kernel has no System V shared memory and the userspace backend serves the calls, of gated programs and of others.
+    pub fn on_userspace() -> Namespace {
+        let mut namespace = Namespace::fresh();
+        namespace.userspace = Some(Userspace::fresh());
+        namespace
+    }
+
+    /// A fresh one of the backend that the calling trial is for.
+    pub fn of_trial() -> Namespace {
+        if is_on_userspace() { Namespace::on_userspace() } else { Namespace::fresh() }
+    }
+
+    /// The userspace backend's namespace, if it serves the calls here.
+    pub fn userspace(&self) -> Option<&Userspace> {
+        self.userspace.as_ref()
     }
 
     /// Whether this machine lets us have one: tests that change the machine's own settings, or remove whatever they find,
@@ -87,7 +109,7 @@ impl Namespace {
             }
             let open = |kind| File::open(format!("/proc/{child}/ns/{kind}")).map(OwnedFd::from);
             let user = if uid == 0 { None } else { Some(open("user")?) };
-            Ok(Namespace { user, ipc: Some(open("ipc")?) })
+            Ok(Namespace { user, ipc: Some(open("ipc")?), userspace: None })
         })();
         if child > 0 {
             // By signal and not by closing a pipe: another thread's child may have inherited our end of it.

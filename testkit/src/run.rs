@@ -36,17 +36,8 @@ impl Run {
     /// A native run of `program` in a fresh namespace, with an environment free of ours.
     pub fn new(program: impl AsRef<OsStr>) -> Run {
         let program = program.as_ref();
-        let mut command = Command::new(program);
-        let ours = |name: &OsString| {
-            let name = name.to_string_lossy();
-            name.starts_with("SHMGATE_") || name.starts_with("LD_")
-        };
-        for name in env::vars_os().map(|(name, _)| name).filter(ours) {
-            command.env_remove(name);
-        }
-        command.env("LC_ALL", "C").stdin(Stdio::null()).process_group(0);
         Run {
-            command,
+            command: new_command(program),
             name: name_of(program),
             own_stderr: false,
             fresh: None,
@@ -59,21 +50,36 @@ impl Run {
     /// A run of `executable` on the userspace backend, where the kernel has no System V shared memory: no call slips through to it.
     /// Arguments and whatever else is asked for are the program's.
     pub fn on_userspace(executable: impl AsRef<OsStr>, userspace: &Userspace) -> Run {
-        let executable = executable.as_ref();
+        Run::new(executable).behind_filter(userspace)
+    }
+
+    /// The same command, started by `without_shm`. The command itself, `shmgate`, is told of the backend and not gated.
+    fn behind_filter(mut self, userspace: &Userspace) -> Run {
         let set = |name: &str, value: &Path| {
             let mut text = OsString::from(format!("{name}="));
             text.push(value);
             text
         };
+        let mut launcher = new_command(program("without_shm"));
         // Arguments of the launcher and not its environment: it is to run without a gate.
-        let mut run = Run::new(program("without_shm"))
-            .arg(set("LD_PRELOAD", library()))
-            .arg(set("SHMGATE_BACKEND", Path::new("userspace")))
-            .arg(set("SHMGATE_NAMESPACE", userspace.directory()))
-            .arg("--")
-            .arg(executable);
-        run.name = name_of(executable);
-        run
+        if self.command.get_program() != crate::command() {
+            launcher.arg(set("LD_PRELOAD", library()));
+        }
+        launcher.arg(set("SHMGATE_BACKEND", Path::new("userspace")));
+        launcher.arg(set("SHMGATE_NAMESPACE", userspace.directory()));
+        launcher.arg("--").arg(self.command.get_program()).args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => launcher.env(name, value),
+                None => launcher.env_remove(name),
+            };
+        }
+        if let Some(directory) = self.command.get_current_dir() {
+            launcher.current_dir(directory);
+        }
+        assert!(!self.own_stderr, "a file for standard error is named after the namespace");
+        self.command = launcher;
+        self
     }
 
     /// One more argument.
@@ -128,7 +134,10 @@ impl Run {
     pub fn namespace(mut self, namespace: &Namespace) -> Run {
         self.enter = namespace.descriptors();
         self.fresh = None;
-        self
+        match namespace.userspace() {
+            Some(userspace) => self.behind_filter(userspace),
+            None => self,
+        }
     }
 
     /// Something the child does after the fork, in its namespace, before exec: system calls only.
@@ -212,6 +221,20 @@ impl Run {
             _namespace: self.fresh,
         }
     }
+}
+
+/// With an environment free of ours, nothing to read, and a process group of its own.
+fn new_command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    let ours = |name: &OsString| {
+        let name = name.to_string_lossy();
+        name.starts_with("SHMGATE_") || name.starts_with("LD_")
+    };
+    for name in env::vars_os().map(|(name, _)| name).filter(ours) {
+        command.env_remove(name);
+    }
+    command.env("LC_ALL", "C").stdin(Stdio::null()).process_group(0);
+    command
 }
 
 fn name_of(program: &OsStr) -> String {

@@ -1,5 +1,6 @@
 //! Tests by name. Those that need what is not there (root, a namespace) are skipped by name and counted.
 
+use std::cell::Cell;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
@@ -40,6 +41,40 @@ macro_rules! trials {
 #[macro_export]
 macro_rules! root_trials {
     ($($name:ident),* $(,)?) => { vec![$($crate::trial::as_root(stringify!($name), $name)),*] };
+}
+
+thread_local! {
+    static ON_USERSPACE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the trial that runs on this thread is one of the userspace backend: `Namespace::of_trial` goes by it.
+pub(crate) fn is_on_userspace() -> bool {
+    ON_USERSPACE.get()
+}
+
+/// The second half of a test that runs on each backend.
+pub fn on_userspace(body: fn()) {
+    struct Reset;
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            ON_USERSPACE.set(false);
+        }
+    }
+    ON_USERSPACE.set(true);
+    let _reset = Reset;
+    body();
+}
+
+/// Tests from functions of the same names, each twice: on the kernel, and on the userspace backend with the kernel's four system calls
+/// made to fail. What is named before the names makes one: `trial` or `as_root`.
+#[macro_export]
+macro_rules! on_each_backend {
+    ($trial:ident: $($name:ident),* $(,)?) => {
+        vec![$(
+            $crate::trial::$trial(stringify!($name), $name),
+            $crate::trial::$trial(concat!("userspace::", stringify!($name)), || $crate::trial::on_userspace($name)),
+        )*]
+    };
 }
 
 /// Runs them as `cargo test` expects it: one after the other where they have to share the machine's IPC namespace.

@@ -1,4 +1,5 @@
-//! Limits: quotas and rules, over all the processes of a session.
+//! Limits: quotas and rules, over all the processes of a session; each on the kernel, and on the userspace backend with the kernel's
+//! four system calls made to fail.
 //!
 //! | module | shows |
 //! | --- | --- |
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
 
 /// A session with this policy, an agent in it, and another without the gate.
 fn scene(policy: &str) -> Scene {
-    let namespace = Namespace::fresh();
+    let namespace = Namespace::of_trial();
     let session = Session::with_policy(&namespace, policy);
     let agent = Agent::gated(&namespace, &session);
     let bare = Agent::native(&namespace);

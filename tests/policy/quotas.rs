@@ -1,12 +1,12 @@
 //! Each quota by itself: where it begins, its errno, and what its reason tells.
 
 use libtest_mimic::Trial;
-use shmgate_testkit::trials;
+use shmgate_testkit::on_each_backend;
 
 use crate::scene;
 
 pub fn trials() -> Vec<Trial> {
-    trials![
+    on_each_backend![trial:
         session_bytes_are_whole_pages,
         session_segments,
         session_attaches,

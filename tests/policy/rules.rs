@@ -3,12 +3,12 @@
 use libtest_mimic::Trial;
 use serde_json::Value;
 use shmgate_testkit::compile::program;
-use shmgate_testkit::{root_trials, trials};
+use shmgate_testkit::on_each_backend;
 
 use crate::scene;
 
 pub fn trials() -> Vec<Trial> {
-    let mut all = trials![
+    let mut all = on_each_backend![trial:
         world_access_is_forbidden_where_it_is_given,
         world_access_is_no_matter_of_look_ups,
         masks_take_bits_away,
@@ -21,7 +21,7 @@ pub fn trials() -> Vec<Trial> {
         logged_calls_are_marked,
         dry_run_denies_nothing_and_says_what_it_would,
     ];
-    all.extend(root_trials![rules_by_uid]);
+    all.extend(on_each_backend![as_root: rules_by_uid]);
     all
 }
 

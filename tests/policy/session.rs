@@ -2,12 +2,12 @@
 
 use libtest_mimic::Trial;
 use shmgate_testkit::compile::program;
-use shmgate_testkit::{Agent, Run, trials};
+use shmgate_testkit::{Agent, Run, on_each_backend};
 
 use crate::scene;
 
 pub fn trials() -> Vec<Trial> {
-    trials![
+    on_each_backend![trial:
         over_fork,
         inherited_attaches_count,
         over_exec,

@@ -4,20 +4,21 @@ use std::fs;
 
 use libtest_mimic::Trial;
 use shmgate_testkit::compile::program;
-use shmgate_testkit::{Agent, Namespace, Run, Session, Status, trials};
+use shmgate_testkit::{Agent, Namespace, Run, Session, Status, on_each_backend, trials};
 
 use crate::scene;
 
 pub fn trials() -> Vec<Trial> {
-    trials![
-        unusable_setup_refuses_all_calls_and_says_why,
+    let mut all = trials![unusable_setup_refuses_all_calls_and_says_why];
+    all.extend(on_each_backend![trial:
         policy_without_a_session,
         options_of_run_make_quotas,
         session_with_another_policy_is_not_joined,
         counters_of_process_and_session,
         counters_without_a_session,
         last_denial_is_like_snprintf,
-    ]
+    ]);
+    all
 }
 
 fn unusable_setup_refuses_all_calls_and_says_why() {
@@ -44,7 +45,7 @@ fn unusable_setup_refuses_all_calls_and_says_why() {
 }
 
 fn policy_without_a_session() {
-    let namespace = Namespace::fresh();
+    let namespace = Namespace::of_trial();
     let place = tempfile::tempdir().expect("temporary directory");
     let file = place.path().join("policy.toml");
     fs::write(&file, "forbid-world-access = true\n[quota.process]\nbytes = \"8K\"\n[quota.segment]\nsize = \"4K\"\n")
@@ -63,7 +64,7 @@ fn policy_without_a_session() {
 }
 
 fn options_of_run_make_quotas() {
-    let namespace = Namespace::fresh();
+    let namespace = Namespace::of_trial();
     let options = [
         "--max-bytes",
         "16K",
@@ -91,7 +92,7 @@ fn options_of_run_make_quotas() {
 }
 
 fn session_with_another_policy_is_not_joined() {
-    let namespace = Namespace::fresh();
+    let namespace = Namespace::of_trial();
     let session = Session::with_options(&namespace, &["--max-bytes", "16K"]);
     let same = session.run(&namespace).args(["--max-bytes", "16KiB", "--", "/bin/true"]).output();
     assert_eq!(same.status, Status::Exited(0), "{same}");
@@ -127,16 +128,16 @@ fn counters_of_process_and_session() {
 }
 
 fn counters_without_a_session() {
-    let mut agent = Agent::start(Run::new(program("agent")).gated());
+    let mut agent = Agent::start(Run::new(program("agent")).gated().namespace(&Namespace::of_trial()));
     agent.number("get 0 1 0600");
     assert_eq!(agent.ask("counters 1"), "ENOENT");
 }
 
 fn last_denial_is_like_snprintf() {
-    let namespace = Namespace::fresh();
+    let namespace = Namespace::of_trial();
     let session = Session::with_policy(&namespace, "[[rule]]\nname = \"closed\"\naction = \"deny\"\n");
     let run = Run::new(program("last_denial")).namespace(&namespace).session(&session).output().silent();
-    let expected =
-        "before: 0, \"\"\nsizes: ok\nNULL with 0: ok\nanother thread: 0\nNULL counters: EFAULT\nversion: ok\nbackend: kernel\n";
-    assert_eq!(run.stdout, expected);
+    let backend = if namespace.userspace().is_some() { "userspace" } else { "kernel" };
+    let expected = "before: 0, \"\"\nsizes: ok\nNULL with 0: ok\nanother thread: 0\nNULL counters: EFAULT\nversion: ok\n";
+    assert_eq!(run.stdout, format!("{expected}backend: {backend}\n"));
 }

@@ -5,6 +5,7 @@ use core::mem::MaybeUninit;
 
 use super::Backend;
 use crate::errno::Errno;
+use crate::ledger::liveness;
 use crate::names::{SHM_INFO, SHM_STAT_ANY};
 
 /// The next functions in the host's search order: libc's, as a rule, or those of another preloaded library.
@@ -111,5 +112,9 @@ impl Backend for Kernel {
                 return;
             }
         }
+    }
+
+    fn attached(&self, pid: u32) -> Option<u64> {
+        liveness::attached(pid)
     }
 }

@@ -61,4 +61,7 @@ pub trait Backend {
 
     /// The ids of the segments of `size` bytes that process `pid` created, until `found` returns true.
     fn created_by(&self, pid: u32, size: u64, found: &mut dyn FnMut(i32) -> bool);
+
+    /// How many attaches the calling process, `pid`, has, or more: what the host cut in two may count twice. `None` if that can't be seen.
+    fn attached(&self, pid: u32) -> Option<u64>;
 }

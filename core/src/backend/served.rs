@@ -245,4 +245,8 @@ impl Backend for Served {
             None => self.kernel.created_by(pid, size, found),
         }
     }
+
+    fn attached(&self, pid: u32) -> Option<u64> {
+        self.userspace().map_or_else(|| self.kernel.attached(pid), |userspace| userspace.attached(pid))
+    }
 }

@@ -37,7 +37,7 @@ impl Gate {
         let shmdt = || unsafe { self.backend.shmdt(addr) };
         let Some(ledger) = &self.ledger else { return shmdt() };
         let me = self.identity.me();
-        let held = ledger.begin_detach(&self.identity, me);
+        let held = ledger.begin_detach(&self.identity, me, &self.backend);
         let result = shmdt();
         ledger.end_detach(&self.identity, me, held, result.is_ok());
         result
@@ -127,8 +127,9 @@ impl Gate {
                     return unsafe { self.backend.shmat(shmid, addr, flags) };
                 };
                 let me = self.identity.me();
-                let (attaching, denial) =
-                    ledger.reserve_attach(&self.identity, me, &self.policy).map_err(|denial| refuse(verdict, denial))?;
+                let (attaching, denial) = ledger
+                    .reserve_attach(&self.identity, me, &self.backend, &self.policy)
+                    .map_err(|denial| refuse(verdict, denial))?;
                 note_dry_run(verdict, denial);
                 // SAFETY: by the caller's promise.
                 let result = unsafe { self.backend.shmat(shmid, addr, flags) };

@@ -334,7 +334,7 @@ impl Gate {
         self.identity.forget();
         self.backend.forked();
         if let Some(ledger) = &self.ledger {
-            ledger.forked(&self.identity);
+            ledger.forked(&self.identity, &self.backend);
         }
     }
 

@@ -23,6 +23,7 @@ use super::grant::Grant;
 use super::layout::{PROCESSES, ProcessSlot};
 use super::tally::Epoch;
 use super::{Ledger, is_process, liveness, no_room};
+use crate::backend::Backend;
 use crate::call::{Denial, Reason};
 use crate::errno::Errno;
 use crate::identity::{Identity, Me};
@@ -64,15 +65,16 @@ impl Ledger {
         &self,
         identity: &Identity,
         thread: Me<'_>,
+        backend: &impl Backend,
         policy: &Policy,
     ) -> Result<(Option<Attaching>, Option<Denial>), Denial> {
-        let Some((process, me)) = self.mine(identity) else { return no_room(policy, Errno::EMFILE, PROCESSES) };
+        let Some((process, me)) = self.mine(identity, backend) else { return no_room(policy, Errno::EMFILE, PROCESSES) };
         thread.set_attaching(true);
         if self.take_attach(identity, thread, me, policy).is_ok() {
             return Ok((Some(Attaching { process, pid: identity.pid().into() }), None));
         }
         thread.set_attaching(false);
-        self.reserve_attach_patiently(identity, thread, policy, (process, me))
+        self.reserve_attach_patiently(identity, thread, backend, policy, (process, me))
     }
 
     /// Asks for an attach as the books are, right or not, and only if there is credit for it; `None` leaves it to
@@ -104,6 +106,7 @@ impl Ledger {
         &self,
         identity: &Identity,
         thread: Me<'_>,
+        backend: &impl Backend,
         policy: &Policy,
         (process, me): (usize, &ProcessSlot),
     ) -> Result<(Option<Attaching>, Option<Denial>), Denial> {
@@ -111,7 +114,7 @@ impl Ledger {
         for attempt in 0..super::PATIENCE {
             if attempt == 0 {
                 self.settle_processes();
-                self.correct_mine(identity, me);
+                self.correct_mine(identity, me, backend);
             }
             let busy = self.recount_attaches(identity);
             thread.set_attaching(true);
@@ -206,8 +209,8 @@ impl Ledger {
     }
 
     /// A detach begins: the process has to be in the books with what it has, before it has less.
-    pub fn begin_detach(&self, identity: &Identity, thread: Me<'_>) -> Option<&ProcessSlot> {
-        let mine = self.mine(identity);
+    pub fn begin_detach(&self, identity: &Identity, thread: Me<'_>, backend: &impl Backend) -> Option<&ProcessSlot> {
+        let mine = self.mine(identity, backend);
         thread.set_attaching(true);
         mine.map(|(_, slot)| slot)
     }
@@ -275,16 +278,16 @@ impl Ledger {
         slot.attaches() == 0
     }
 
-    /// Lowers the calling process's number to what its memory map shows, for a program that unmaps attaches by itself. The map
-    /// never shows fewer than there are; while one is under way it may not show it yet: then nothing is done.
-    pub(super) fn correct_mine(&self, identity: &Identity, me: &ProcessSlot) {
+    /// Lowers the calling process's number to what the backend sees (the kernel's, its memory map), for a program that unmaps attaches
+    /// by itself. There are never fewer than that; one under way may not be seen yet: then nothing is done.
+    pub(super) fn correct_mine(&self, identity: &Identity, me: &ProcessSlot, backend: &impl Backend) {
         let rest = me.rest.load(SeqCst);
         let attaches = me.attaches();
         let begun = identity.attaches_begun();
         if attaches == 0 || begun.is_none() {
             return;
         }
-        if let Some(mapped) = liveness::attached(identity.pid())
+        if let Some(mapped) = backend.attached(identity.pid())
             && mapped < attaches
             && identity.attaches_begun() == begun
         {

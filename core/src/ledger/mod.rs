@@ -9,7 +9,7 @@
 mod attach;
 mod grant;
 mod layout;
-mod liveness;
+pub(crate) mod liveness;
 mod refresh;
 mod segment;
 pub mod tally;
@@ -151,8 +151,8 @@ impl Ledger {
     }
 
     /// The calling process's slot, claimed if it has none yet. `None` when the table is full.
-    fn mine(&self, identity: &Identity) -> Option<(usize, &ProcessSlot)> {
-        self.known_mine(identity).or_else(|| self.claim(identity))
+    fn mine(&self, identity: &Identity, backend: &impl Backend) -> Option<(usize, &ProcessSlot)> {
+        self.known_mine(identity).or_else(|| self.claim(identity, backend))
     }
 
     /// The calling process's slot, if it has one.
@@ -164,7 +164,7 @@ impl Ledger {
     }
 
     #[inline(never)]
-    fn claim(&self, identity: &Identity) -> Option<(usize, &ProcessSlot)> {
+    fn claim(&self, identity: &Identity, backend: &impl Backend) -> Option<(usize, &ProcessSlot)> {
         let pid = identity.pid();
         let start = liveness::start_time(pid);
         // The thread beside us may have just claimed one, or the image before exec have left it.
@@ -187,7 +187,7 @@ impl Ledger {
         if stale && place.compare_exchange(kept, at as u64 + 1, SeqCst, SeqCst).is_ok() {
             // A child that no fork handler announced has its parent's attaches. One thread of the image comes here.
             if self.image_slot.swap(at + 1, SeqCst) != 0 {
-                self.inherit(slot, liveness::attached(pid).unwrap_or(0));
+                self.inherit(slot, backend.attached(pid).unwrap_or(0));
             }
         } else {
             let theirs = (place.load(SeqCst) as usize).checked_sub(1)?;
@@ -238,14 +238,14 @@ impl Ledger {
     }
 
     /// Claims a slot for a new child that has its parent's attaches; called in the child.
-    pub fn forked(&self, identity: &Identity) {
+    pub fn forked(&self, identity: &Identity, backend: &impl Backend) {
         self.image_slot.store(0, SeqCst);
         let inherited = match self.inherited.load(SeqCst) {
-            UNKNOWN => liveness::attached(identity.pid()).unwrap_or(0),
+            UNKNOWN => backend.attached(identity.pid()).unwrap_or(0),
             known => known,
         };
         if inherited > 0
-            && let Some((_, slot)) = self.mine(identity)
+            && let Some((_, slot)) = self.mine(identity, backend)
         {
             self.inherit(slot, inherited);
         }
@@ -265,9 +265,9 @@ impl Ledger {
     /// What the calling process has in use, checked against the kernel first.
     pub fn process_counters(&self, identity: &Identity, backend: &impl Backend) -> Counters {
         self.settle_segments(backend);
-        let Some((at, slot)) = self.mine(identity) else { return Counters::default() };
+        let Some((at, slot)) = self.mine(identity, backend) else { return Counters::default() };
         self.recount_segments(at, slot);
-        self.correct_mine(identity, slot);
+        self.correct_mine(identity, slot, backend);
         self.counters(&slot.usage, slot.attaches())
     }
 

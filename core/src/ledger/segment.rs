@@ -61,7 +61,7 @@ impl Ledger {
         (key, size, pages): (i32, u64, u64),
     ) -> Result<(Option<Reservation>, Option<Denial>), Denial> {
         let full = || no_room(policy, Errno::ENOSPC, SEGMENTS);
-        let Some((process, me)) = self.mine(identity) else { return full() };
+        let Some((process, me)) = self.mine(identity, backend) else { return full() };
         let in_pages = |bytes: Option<u64>| bytes.map(|bytes| bytes / self.page_size);
         let charges = |limits: bool| {
             let of = |quota: &Quota| if limits { *quota } else { Quota::default() };

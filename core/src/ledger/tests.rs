@@ -4,8 +4,8 @@ use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use super::Ledger;
 use super::layout::State;
+use super::{Ledger, liveness};
 use crate::backend::Backend;
 use crate::call::Reason;
 use crate::errno::Errno;
@@ -53,6 +53,9 @@ impl Backend for Fake {
     fn created_by(&self, pid: u32, size: u64, found: &mut dyn FnMut(i32) -> bool) {
         let all = self.segments.lock().unwrap();
         let _ = all.iter().filter(|(_, segment)| **segment == (pid, size)).any(|(&id, _)| found(id));
+    }
+    fn attached(&self, pid: u32) -> Option<u64> {
+        liveness::attached(pid)
     }
 }
 
@@ -210,10 +213,12 @@ fn a_damaged_ledger_is_answered() {
     let _ = world.ledger.session_counters(&world.kernel);
     let _ = world.ledger.process_counters(&world.identity, &world.kernel);
     let _ = world.ledger.segments(&world.kernel).count();
-    if let Ok((Some(attaching), _)) = world.ledger.reserve_attach(&world.identity, world.identity.me(), &world.policy) {
+    if let Ok((Some(attaching), _)) =
+        world.ledger.reserve_attach(&world.identity, world.identity.me(), &world.kernel, &world.policy)
+    {
         world.ledger.settle(&world.identity, world.identity.me(), attaching, true);
     }
-    let held = world.ledger.begin_detach(&world.identity, world.identity.me());
+    let held = world.ledger.begin_detach(&world.identity, world.identity.me(), &world.kernel);
     world.ledger.end_detach(&world.identity, world.identity.me(), held, true);
     world.ledger.leave(&world.identity);
 }

@@ -478,4 +478,8 @@ impl Backend for Userspace {
             }
         }
     }
+
+    fn attached(&self, _: u32) -> Option<u64> {
+        Some(self.attachments.count())
+    }
 }

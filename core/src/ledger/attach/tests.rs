@@ -3,7 +3,10 @@
 use core::sync::atomic::{AtomicBool, AtomicU64};
 
 use super::*;
+use crate::backend::kernel::{Functions, Kernel};
 use crate::policy::Quota;
+
+const KERNEL: Kernel = Kernel(Functions::SYSTEM_CALLS);
 
 fn session(limit: u64) -> Policy {
     Policy { session: Quota { attaches: Some(limit), ..Quota::default() }, ..Policy::default() }
@@ -20,15 +23,15 @@ fn the_limit_is_reached_and_not_passed() {
     let (ledger, identity) = (Ledger::unshared().unwrap(), Identity::new());
     let policy = session(20);
     let mut taken = Vec::new();
-    while let Ok((attaching, _)) = ledger.reserve_attach(&identity, identity.me(), &policy) {
+    while let Ok((attaching, _)) = ledger.reserve_attach(&identity, identity.me(), &KERNEL, &policy) {
         taken.extend(attaching);
     }
     assert_eq!(taken.len(), 20);
-    let Err(denial) = ledger.reserve_attach(&identity, identity.me(), &policy) else { panic!("the 21st") };
+    let Err(denial) = ledger.reserve_attach(&identity, identity.me(), &KERNEL, &policy) else { panic!("the 21st") };
     assert_eq!((denial.reason, denial.used, denial.limit), (Reason::SessionAttaches, 20, 20));
     assert_eq!(denial.holder, (identity.pid(), 20));
     ledger.settle(&identity, identity.me(), taken.pop().unwrap(), false);
-    assert!(ledger.reserve_attach(&identity, identity.me(), &policy).is_ok());
+    assert!(ledger.reserve_attach(&identity, identity.me(), &KERNEL, &policy).is_ok());
     for attaching in taken {
         ledger.settle(&identity, identity.me(), attaching, true);
     }
@@ -46,7 +49,7 @@ fn what_another_process_does_not_use_is_taken_back() {
     ledger.layout().session_attaches.add(10, None).unwrap();
     let policy = session(10);
     // They stay under way: nothing is attached, so that a look into the memory map would take them back.
-    let made: Vec<_> = (0..10).map_while(|_| ledger.reserve_attach(&identity, identity.me(), &policy).ok()).collect();
+    let made: Vec<_> = (0..10).map_while(|_| ledger.reserve_attach(&identity, identity.me(), &KERNEL, &policy).ok()).collect();
     assert_eq!(made.len(), 9);
 }
 
@@ -63,7 +66,7 @@ fn an_unfenced_attach_and_a_taking_back_see_each_other() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let me = identity.me();
-            let (at, slot) = ledger.mine(&identity).unwrap();
+            let (at, slot) = ledger.mine(&identity, &KERNEL).unwrap();
             assert!(identity.is_first(me) && identity.is_alone() && ledger.unfenced.load(SeqCst));
             known.send(at).unwrap();
             while !ends.load(Relaxed) {
@@ -109,7 +112,7 @@ fn a_second_thread_is_seen_by_the_first() {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let me = identity.me();
-                let (at, slot) = ledger.mine(&identity).unwrap();
+                let (at, slot) = ledger.mine(&identity, &KERNEL).unwrap();
                 Grant::change(slot, |grant| Grant { granted: 16, ..grant });
                 known.send(at).unwrap();
                 while !ends.load(Relaxed) {
