@@ -8,15 +8,17 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::process::Command;
 
-use shmgate_core::backend::Choice;
+use shmgate_core::backend::kernel::{Functions, Kernel};
+use shmgate_core::backend::userspace::check;
 use shmgate_core::backend::userspace::registry::directory;
+use shmgate_core::backend::{Choice, Served};
 use shmgate_core::config::{Config, log_target};
 use shmgate_core::errno::Errno;
 use shmgate_core::log::Target;
 use shmgate_core::sys;
 
 use crate::args::RunOptions;
-use crate::failure::Failure;
+use crate::failure::{Failure, quoted};
 
 /// A variable that is set to something.
 pub fn variable(name: &str) -> Option<OsString> {
@@ -119,9 +121,27 @@ fn inherited_backend() -> String {
     variable("SHMGATE_BACKEND").map_or("auto".to_owned(), |value| value.to_string_lossy().into_owned())
 }
 
-/// False if the userspace backend serves the calls whatever the kernel has.
-pub fn may_be_kernel(options: &RunOptions) -> bool {
-    !options.isolate && backend(options) != "userspace"
+/// Where a run's segments are.
+pub struct Segments {
+    pub served: Served,
+    /// The command that removes one, but for its id.
+    pub remover: String,
+}
+
+/// Where the segments of a run with these options are; `None` if they vanish with it, or if there is none.
+pub fn segments(options: &RunOptions) -> Option<Segments> {
+    // The system calls: libc's functions may be gated themselves.
+    let kernel = Kernel(Functions::SYSTEM_CALLS);
+    let choice = Choice::parse(&backend(options)).ok().filter(|_| !options.isolate)?;
+    if choice == Choice::Kernel || (choice == Choice::Auto && kernel.works()) {
+        return Some(Segments { served: Served::by(kernel), remover: "ipcrm -m".to_owned() });
+    }
+    let namespace = options.namespace.clone().or_else(|| variable("SHMGATE_NAMESPACE")).unwrap_or_else(|| "default".into());
+    // To open it would make it.
+    directory(namespace.to_str()?).ok().filter(|dir| check::exists(dir))?;
+    let served = Served::chosen(kernel, Choice::Userspace, Some(&namespace)).ok()?;
+    let name = quoted(Path::new(&namespace));
+    Some(Segments { served, remover: format!("shmgate run --backend userspace --namespace {name} -- ipcrm -m") })
 }
 
 /// True if the options have the calls served in another place than the environment: with other segments.

@@ -87,8 +87,8 @@ pub fn run(options: &RunOptions) -> Result<u8, Failure> {
             (true, false) if all_logged => "the log says which and why".to_owned(),
             (true, false) => "to see which and why, add --session DIR".to_owned(),
         };
-        let lists_segments = environment::may_be_kernel(options) && !running.has_others();
-        summary::print(&session, before, &how_to_see, lists_segments);
+        let segments = if running.has_others() { None } else { environment::segments(options) };
+        summary::print(&session, before, &how_to_see, segments.as_ref());
     }
     if running.finish() && !options.quiet {
         say(format!("processes of the session still run; watch them with: shmgate log --follow {}", quoted(session.dir())));

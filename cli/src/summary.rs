@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use shmgate_core::backend::kernel::{Functions, Kernel};
+use shmgate_core::backend::Served;
 use shmgate_core::call::Verdict;
 use shmgate_core::errno::Errno;
 use shmgate_core::journal::Item;
@@ -11,10 +11,9 @@ use shmgate_core::ledger::Segment;
 use shmgate_core::names::Key;
 use shmgate_core::session::{Parts, Session};
 
+use crate::environment::Segments;
 use crate::failure::{quoted, say};
 use crate::system;
-
-const KERNEL: Kernel = Kernel(Functions::SYSTEM_CALLS);
 
 /// What the journal counts.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,9 +60,10 @@ impl Counts {
     }
 }
 
-/// Says what there is to say, a line each. `how_to_see` tells where denials can be read, by whether all calls could be logged. `before` is what a session had counted that the run joined; `lists_segments` tells whether
-/// to say what is left behind: no other run may still want it, and it has to be the kernel's.
-pub fn print(session: &Session, before: Counts, how_to_see: &dyn Fn(bool) -> String, lists_segments: bool) {
+/// Says what there is to say, a line each. `before` is what a session had counted that the run joined; `how_to_see` tells where denials
+/// can be read, by whether all calls could be logged; `segments` is where those left behind are, or `None` if they are not to be told of:
+/// another run may still want them, or they vanish by themselves.
+pub fn print(session: &Session, before: Counts, how_to_see: &dyn Fn(bool) -> String, segments: Option<&Segments>) {
     let Parts { journal, ledger, .. } = match session.parts() {
         Ok(parts) => parts,
         Err(error) => return say(error),
@@ -84,10 +84,9 @@ pub fn print(session: &Session, before: Counts, how_to_see: &dyn Fn(bool) -> Str
         let why = Errno(journal.header().lost_errno.load(Relaxed) as i32).text();
         say(format!("{} not recorded ({why}); the session is {}", calls_were(counts.lost), quoted(session.dir())));
     }
-    // The kernel knows nothing of others, and the books would be settled by that.
-    if lists_segments {
-        for segment in ledger.segments(&KERNEL) {
-            left_behind(&segment);
+    if let Some(Segments { served, remover }) = segments {
+        for segment in ledger.segments(served) {
+            left_behind(&segment, served, remover);
         }
     }
 }
@@ -96,8 +95,8 @@ fn calls_were(count: u64) -> String {
     if count == 1 { "1 call was".to_owned() } else { format!("{count} calls were") }
 }
 
-fn left_behind(segment: &Segment) {
-    let seen = system::segment(segment.shmid);
+fn left_behind(segment: &Segment, served: &Served, remover: &str) {
+    let seen = system::segment(served, segment.shmid);
     // It goes with its last attach.
     if seen.is_some_and(|seen| seen.is_removed) {
         return;
@@ -105,5 +104,5 @@ fn left_behind(segment: &Segment) {
     // The segment's mode may forbid a look.
     let attached = seen.map_or("?".to_owned(), |seen| seen.nattch.to_string());
     let (id, key, size) = (segment.shmid, Key(segment.key), segment.size);
-    say(format!("left behind: shmid {id}, key {key}, {size} bytes, {attached} attached; remove it with: ipcrm -m {id}"));
+    say(format!("left behind: shmid {id}, key {key}, {size} bytes, {attached} attached; remove it with: {remover} {id}"));
 }

@@ -8,6 +8,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use shmgate_core::backend::{Backend, Served};
+
 fn c_path(path: &Path) -> Option<CString> {
     CString::new(path.as_os_str().as_bytes()).ok()
 }
@@ -77,15 +79,13 @@ pub struct Segment {
     pub is_removed: bool,
 }
 
-/// Looks at a segment; `None` if the caller may not, or if it is gone. The system call, not libc's function, which may be gated itself.
-pub fn segment(shmid: i32) -> Option<Segment> {
+/// Looks at a segment; `None` if the caller may not, or if it is gone.
+pub fn segment(served: &Served, shmid: i32) -> Option<Segment> {
     /// `SHM_DEST`, which the libc crate has not.
     const REMOVED: u32 = 0o1000;
     let mut stat = MaybeUninit::<libc::shmid_ds>::zeroed();
     // SAFETY: `stat` has room for the answer.
-    if unsafe { libc::syscall(libc::SYS_shmctl, shmid, libc::IPC_STAT, stat.as_mut_ptr()) } != 0 {
-        return None;
-    }
+    unsafe { served.shmctl(shmid, libc::IPC_STAT, stat.as_mut_ptr().expose_provenance() as u64) }.ok()?;
     // SAFETY: shmid_ds is plain data, and filled.
     let stat = unsafe { stat.assume_init() };
     Some(Segment { nattch: stat.shm_nattch, is_removed: u32::from(stat.shm_perm.mode) & REMOVED != 0 })

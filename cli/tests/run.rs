@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use common::{place, refused, run, shmgate, write};
-use shmgate_testkit::{Status, run_trials, trials};
+use shmgate_testkit::compile::program;
+use shmgate_testkit::{Run, Status, Userspace, command, library, run_trials, trials};
 
 fn main() -> ExitCode {
     run_trials(trials![
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         a_relative_log_lands_here,
         lines_go_to_standard_error,
         denials_and_what_is_left_are_said,
+        what_is_left_in_a_namespace_is_said,
         a_dry_run_denies_nothing_and_says_so,
         the_environment_is_as_the_options,
         options_win_over_the_environment,
@@ -158,6 +160,24 @@ fn denials_and_what_is_left_are_said() {
     shmgate(["run", "-q", "--max-segments", "1", "--", "sh", "-c", script]).output().success().silent();
     // Gone by itself, or by the command: nothing to say.
     run(["sh", "-c", "ipcrm -m $(ipcmk -M 4096 | sed 's/.* //')"]).output().silent();
+}
+
+fn what_is_left_in_a_namespace_is_said() {
+    let namespace = Userspace::fresh();
+    let dir = namespace.directory().to_str().unwrap();
+    let there = || shmgate(["run", "--backend", "userspace", "--namespace", dir]);
+    let said = there().args(["--", "ipcmk", "-M", "4096"]).output().success();
+    assert!(said.stderr.starts_with("shmgate: left behind: shmid 32768, key 0x"), "{said}");
+    let (_, hint) = said.stderr.trim_end().split_once("4096 bytes, 0 attached; remove it with: shmgate ").expect("a hint");
+    assert_eq!(hint, format!("run --backend userspace --namespace {dir} -- ipcrm -m 32768"));
+    shmgate(hint.split(' ')).output().silent();
+    // It was removed, and what is to be removed with its last attach is none to tell of.
+    let left = there().args(["--", "sh", "-c", "ipcs -m | grep -c ^0x || true"]).output().silent();
+    assert_eq!(left.stdout, "0\n");
+    // Where the kernel has none, `auto` is the namespace too.
+    let launcher = Run::new(program("without_shm")).arg("--").arg(command()).args(["run", "--namespace", dir]);
+    let auto = launcher.env("SHMGATE_LIB", library()).args(["--", "ipcmk", "-M", "4096"]).output().success();
+    assert!(auto.stderr.contains(&format!(" --namespace {dir} -- ipcrm -m ")), "{auto}");
 }
 
 fn a_dry_run_denies_nothing_and_says_so() {

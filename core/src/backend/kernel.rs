@@ -56,6 +56,12 @@ impl Kernel {
         self.ask::<libc::shmid_ds>(shmid, libc::IPC_STAT).ok().map(|(_, segment)| segment.shm_segsz as u64)
     }
 
+    /// True if there is System V shared memory to be had: built into the kernel, and not forbidden to this process.
+    pub fn works(&self) -> bool {
+        const IPC_INFO: i32 = 3;
+        self.ask::<libc::shmid_ds>(0, IPC_INFO).is_ok()
+    }
+
     /// shmctl into a buffer of our own; returns its value and what it filled.
     fn ask<T>(&self, shmid: i32, cmd: i32) -> Result<(i32, T), Errno> {
         // The kernel's longest answer is a shmid_ds; the others fit into it.
