@@ -16,8 +16,9 @@ use crate::tree::{Tree, alive};
 /// A check: its name, and what it finds wrong.
 type Check = (&'static str, fn() -> Result<(), String>);
 
-const CHECKS: [Check; 9] = [
+const CHECKS: [Check; 10] = [
     ("checks::a_set_from_a_copy_agrees", a_set_from_a_copy_agrees),
+    ("checks::a_probe_is_the_gates_own", a_probe_is_the_gates_own),
     ("checks::a_tree_ends_with_its_daemons", a_tree_ends_with_its_daemons),
     ("checks::a_call_cut_in_two_is_joined", a_call_cut_in_two_is_joined),
     ("checks::errors_and_ints_are_read", errors_and_ints_are_read),
@@ -159,6 +160,16 @@ fn a_set_from_a_copy_agrees() -> Result<(), String> {
         expect(compare(&kernel, &calls(other)?).is_err(), &format!("not found: {other}"))?;
     }
     Ok(())
+}
+
+/// 0x3 is `IPC_INFO`.
+fn a_probe_is_the_gates_own() -> Result<(), String> {
+    let detach = "7  shmdt(0x1000) = 0\n";
+    let probed = format!("7  shmctl(0, 0x3, 0x7ffc1000) = 0\n{detach}7  shmctl(0, 0x3, 0x7ffc1000) = 0\n");
+    compare(&calls(&probed)?, &calls(detach)?)?;
+    compare(&calls(&probed)?, &calls(&probed)?)?;
+    let told = compare(&calls(detach)?, &calls(&probed)?);
+    expect(told.is_err(), "an IPC_INFO of the journal that nobody made was not found")
 }
 
 /// A daemon as they are: forked twice, in a session of its own, its parents gone.

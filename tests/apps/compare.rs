@@ -1,7 +1,8 @@
 //! Holds the journal against strace: thread by thread the same calls, in the same order, with the same arguments and
 //! results. Between threads only strace's order is known, and the journal need not agree with it.
 //!
-//! Two differences are the gate's own way of keeping a policy: see [`found_or_created`] and [`set_from_a_copy`].
+//! Two differences are the gate's own way of keeping a policy: see [`found_or_created`] and [`set_from_a_copy`]. A third, the
+//! question whether there is anything to replace: see [`is_probe`].
 
 use std::collections::BTreeMap;
 
@@ -40,14 +41,19 @@ fn by_thread(calls: &[Call]) -> BTreeMap<u32, Vec<Call>> {
 
 fn compare_thread(mut kernel: &[Call], journal: &[Call]) -> Result<(), String> {
     for (done, record) in journal.iter().enumerate() {
-        let Some(taken) = taken(record, kernel) else {
+        let mut next = taken(record, kernel);
+        while next.is_none() && kernel.first().is_some_and(is_probe) {
+            kernel = &kernel[1..];
+            next = taken(record, kernel);
+        }
+        let Some(taken) = next else {
             let asked = kernel.first().map_or("nothing more".to_owned(), Call::to_string);
             return Err(format!("record {done} of its thread:\n  journal {record}\n  strace  {asked}"));
         };
         kernel = &kernel[taken..];
     }
     // A thread that died inside a call may have left no record of it.
-    match kernel.iter().find(|call| call.answer.is_some()) {
+    match kernel.iter().find(|call| call.answer.is_some() && !is_probe(call)) {
         Some(call) => Err(format!("missing in the journal ({} calls from here on): {call}", kernel.len())),
         None => Ok(()),
     }
@@ -101,4 +107,11 @@ fn set_from_a_copy(record: &Call, kernel: &Call) -> bool {
         }
         _ => false,
     }
+}
+
+/// Where the backend is yet to be found out (`auto`), and the host opens a file of /proc that the userspace one has too, the gate asks the
+/// kernel for its limits: an `IPC_INFO` that the program did not make.
+fn is_probe(kernel: &Call) -> bool {
+    const IPC_INFO: i32 = 3;
+    matches!(kernel.args, Args::Shmctl { shmid: 0, cmd: IPC_INFO, buf } if buf != 0) && matches!(kernel.answer, Some(Ok(_)))
 }

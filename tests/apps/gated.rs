@@ -1,5 +1,6 @@
 //! Runs a program under `shmgate run`, with log, journal and quotas on, in an IPC namespace of its own, while strace
-//! records what the kernel is asked; then holds the journal and the log against it.
+//! records what the kernel is asked; then holds the journal and the log against it. On the userspace backend the kernel's four system
+//! calls fail, and none may be asked for.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,9 +15,18 @@ use crate::strace::{self, Trace};
 /// Quotas wide enough for every program here: they are kept, and never met.
 const QUOTAS: [&str; 6] = ["--max-bytes", "8G", "--max-segments", "4096", "--max-attaches", "8192"];
 
+/// Who serves the calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backend {
+    #[default]
+    Kernel,
+    Userspace,
+}
+
 /// What to run, in its directory.
 #[derive(Default)]
 pub struct Program<'a> {
+    pub backend: Backend,
     pub command: &'a [&'a str],
     /// The files that the command finds in its directory, by name and content.
     pub files: &'a [(&'a str, &'a str)],
@@ -46,15 +56,34 @@ pub fn run(program: &Program<'_>) -> Result<Gated, String> {
     let mut words = place.namespace();
     words.push("strace".to_owned());
     words.extend(strace::OPTIONS.map(str::to_owned));
-    words.push(place.name("trace"));
+    // A call that a filter refuses is none for strace's own filter.
+    words.extend(place.userspace().is_none().then(|| "--seccomp-bpf".to_owned()));
+    words.extend(["-o".to_owned(), place.name("trace")]);
+    words.extend(place.userspace().map_or_else(Vec::new, |_| place.without_shm()));
     words.push(place.shmgate());
     words.extend(["run", "--session"].map(str::to_owned));
     words.extend([place.name("session"), "--log".to_owned(), place.name("log")]);
+    if let Some(directory) = place.userspace() {
+        words.extend(["--backend", "userspace", "--namespace"].map(str::to_owned));
+        words.push(directory.display().to_string());
+    }
     words.extend(QUOTAS.iter().chain(program.options).map(|word| (*word).to_owned()));
     words.push("--".to_owned());
     words.extend(program.command.iter().map(|word| (*word).to_owned()));
 
     let status = place.run(&words, "stdout", "stderr")?;
+    if let Some(directory) = place.userspace() {
+        let mut words = place.user.map_or_else(Vec::new, become_user);
+        words.extend([place.shmgate(), "namespace".to_owned(), "check".to_owned(), directory.display().to_string()]);
+        let checked = place.run(&words, "check", "check.err")?;
+        if !checked.success() {
+            let said = format!("{}{}", place.read("check")?, place.read("check.err")?);
+            return Err(format!(
+                "shmgate namespace check: {checked}\n{said}\nthe run before: {status}\n{}",
+                place.read("stderr")?
+            ));
+        }
+    }
     let mut words = place.user.map_or_else(Vec::new, become_user);
     words.extend([place.shmgate(), "log".to_owned(), place.name("session"), "--json".to_owned()]);
     let told = place.run(&words, "journal.json", "journal.err")?;
@@ -107,6 +136,17 @@ impl Gated {
         format!("{message}\nstdout:\n{}\nstderr:\n{}", self.stdout, self.stderr)
     }
 
+    /// The calls and what came of each, without ids, keys and addresses: the same on each backend where a program does the same.
+    pub fn outcomes(&self) -> Vec<String> {
+        let told = |Record { name, call, .. }: &Record| {
+            let error = call.as_ref().and_then(|call| call.answer.clone()).and_then(Result::err);
+            format!("{name}: {}", error.as_deref().unwrap_or("done"))
+        };
+        let mut outcomes: Vec<String> = self.records.iter().map(told).collect();
+        outcomes.sort();
+        outcomes
+    }
+
     /// A file that the program left in its directory.
     pub fn file(&self, name: &str) -> String {
         self.place.read(name).unwrap_or_default()
@@ -120,17 +160,23 @@ impl Gated {
     /// Journal, log and strace agree, and the journal names exactly these programs as the callers.
     /// Returns a sentence with the numbers.
     pub fn agrees(&self, programs: &[&str], at_least: usize) -> Result<String, String> {
+        let expected = if self.place.userspace().is_some() { "userspace" } else { "kernel" };
         for record in &self.records {
             let Record { name, call, uid, backend, verdict, reason, .. } = record;
-            if verdict != "allowed" || backend != "kernel" || *uid != self.uid {
+            if verdict != "allowed" || backend != expected || *uid != self.uid {
                 let what = call.as_ref().map_or_else(|| name.clone(), Call::to_string);
                 let told = format!("uid {uid}, backend {backend}, verdict {verdict} ({reason}): {what}");
-                return Err(format!("expected an allowed call of uid {} on the kernel:\n{told}", self.uid));
+                return Err(format!("expected an allowed call of uid {} on the backend {expected}:\n{told}", self.uid));
             }
         }
         let journal: Vec<_> = self.records.iter().filter_map(|record| record.call.clone()).collect();
-        let compared = compare(&self.kernel_calls(), &journal)
-            .map_err(|difference| format!("journal and strace differ.\n{difference}\nprograms: {:?}", self.trace.programs))?;
+        let compared = match (self.place.userspace(), self.kernel_calls().first()) {
+            (None, _) => compare(&self.kernel_calls(), &journal).map_err(|difference| {
+                format!("journal and strace differ.\n{difference}\nprograms: {:?}", self.trace.programs)
+            })?,
+            (Some(_), None) => journal.len(),
+            (Some(_), Some(call)) => return Err(format!("asked of the kernel: {call}\nprograms: {:?}", self.trace.programs)),
+        };
         if compared < at_least {
             return Err(format!("only {compared} calls, expected {at_least} and more"));
         }

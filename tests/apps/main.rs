@@ -1,9 +1,12 @@
 //! Real programs, unmodified, under `shmgate run` with log, journal and quotas on: each must do its work, and the
-//! journal must hold the calls that strace counts, the same with the same results.
+//! journal must hold the calls that strace counts, the same with the same results. Then again on the userspace backend, with the
+//! kernel's four system calls made to fail: strace must count none, the namespace be in order, and what came of the calls be the same
+//! wherever that is not left to chance.
 //!
 //! `packages.sh` installs what they need. An ordinary user without a package has its application skipped, by name and
 //! counted as ignored; for root that is a failure.
 
+mod afl;
 mod call;
 mod checks;
 mod compare;
@@ -26,23 +29,56 @@ use std::sync::{Arc, Mutex};
 
 use libtest_mimic::{Arguments, Trial};
 
+use crate::gated::{Backend, Gated};
 use crate::need::Need;
 
-/// One application: what it needs, and its test, which returns a sentence with the numbers.
+/// One application: what it needs, and its test.
 pub struct App {
     name: &'static str,
     needs: &'static [Need],
-    test: fn() -> Result<String, String>,
+    backends: &'static [Backend],
+    test: fn(Backend) -> Result<Told, String>,
+    /// True if each run makes the same calls.
+    is_steady: bool,
 }
 
-const APPS: [App; 8] =
-    [postgres::APP, xvfb::APP, sysv_ipc::APP, perl::APP, php::APP, php::KEEP_DEEPBIND, stress_ng::APP, util_linux::APP];
+/// The backends that most run on.
+pub const BOTH: &[Backend] = &[Backend::Kernel, Backend::Userspace];
+
+/// What is told of a run that was as it should be.
+pub struct Told {
+    /// A sentence.
+    numbers: String,
+    outcomes: Vec<String>,
+}
+
+impl Told {
+    /// Of a run whose journal must tell of these programs and of so many calls; see [`Gated::agrees`].
+    pub fn of(gated: &Gated, programs: &[&str], at_least: usize) -> Result<Told, String> {
+        Ok(Told { numbers: gated.agrees(programs, at_least)?, outcomes: gated.outcomes() })
+    }
+}
+
+const APPS: [App; 10] = [
+    postgres::APP,
+    postgres::CRASH,
+    xvfb::APP,
+    sysv_ipc::APP,
+    perl::APP,
+    php::APP,
+    php::KEEP_DEEPBIND,
+    stress_ng::APP,
+    util_linux::APP,
+    afl::APP,
+];
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let report = Arc::new(Mutex::new(Vec::new()));
     let mut trials = checks::trials();
-    trials.extend(APPS.iter().map(|app| trial(app, &report)));
+    for app in &APPS {
+        trials.extend(app.backends.iter().map(|backend| trial(app, *backend, &report)));
+    }
     let conclusion = libtest_mimic::run(&arguments, trials);
     for line in report.lock().expect("no test panics while it reports").iter() {
         println!("{line}");
@@ -51,17 +87,27 @@ fn main() -> ExitCode {
 }
 
 /// The test of an application, or its name with what is missing.
-fn trial(app: &'static App, report: &Arc<Mutex<Vec<String>>>) -> Trial {
+fn trial(app: &'static App, backend: Backend, report: &Arc<Mutex<Vec<String>>>) -> Trial {
     let missing = need::missing(app.needs);
     let skipped = !missing.is_empty() && place::effective_uid() != 0;
-    let name = if skipped { format!("{} (skipped: needs {missing})", app.name) } else { app.name.to_owned() };
+    let named = match backend {
+        Backend::Kernel => app.name.to_owned(),
+        Backend::Userspace => format!("userspace::{}", app.name),
+    };
+    let name = if skipped { format!("{named} (skipped: needs {missing})") } else { named.clone() };
     let report = Arc::clone(report);
     Trial::test(name, move || {
         if !missing.is_empty() {
             return Err(format!("needs {missing}: run tests/apps/packages.sh").into());
         }
-        let numbers = (app.test)()?;
-        report.lock().expect("no test panics while it reports").push(format!("{}: {numbers}", app.name));
+        let told = (app.test)(backend)?;
+        if backend == Backend::Userspace && app.is_steady {
+            let on_kernel = (app.test)(Backend::Kernel)?.outcomes;
+            if told.outcomes != on_kernel {
+                return Err(format!("on the kernel: {on_kernel:#?}\nin user space: {:#?}", told.outcomes).into());
+            }
+        }
+        report.lock().expect("no test panics while it reports").push(format!("{named}: {}", told.numbers));
         Ok(())
     })
     .with_ignored_flag(skipped)

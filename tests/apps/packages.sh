@@ -3,7 +3,7 @@
 # An application whose package is missing is then skipped by name for an ordinary user, and a failure for root.
 set -eu
 
-packages="strace postgresql xvfb x11-apps python3-sysv-ipc perl php-cli stress-ng util-linux"
+packages="strace postgresql xvfb x11-apps python3-sysv-ipc perl php-cli stress-ng util-linux procps afl++"
 policy=/usr/sbin/policy-rc.d
 cluster=/etc/postgresql-common/createcluster.conf
 

@@ -1,6 +1,6 @@
 //! Where a program runs: one temporary directory, gone with the value, that holds the command and the library (copied,
-//! so that another user can reach them), the program's files, its session and its output. And as whom: in an IPC
-//! namespace of its own, as the caller or as nobody.
+//! so that another user can reach them), the program's files, its session and its output; a second one in tmpfs for a namespace of
+//! the userspace backend. And as whom: in an IPC namespace of its own, as the caller or as nobody.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -11,7 +11,7 @@ use std::{env, io};
 
 use tempfile::TempDir;
 
-use crate::gated::Program;
+use crate::gated::{Backend, Program};
 use crate::tree::Tree;
 
 const DEADLINE: Duration = Duration::from_secs(100);
@@ -27,6 +27,8 @@ pub struct User {
 /// The directory of one run.
 pub struct Place {
     directory: TempDir,
+    /// Where the segments of a userspace run are.
+    userspace: Option<TempDir>,
     pub user: Option<User>,
     path: String,
 }
@@ -51,8 +53,21 @@ impl Place {
         if let Some(user) = user {
             chown(&work, Some(user.uid), Some(user.gid))?;
         }
+        let userspace = match program.backend {
+            Backend::Kernel => None,
+            Backend::Userspace => {
+                let permissions = Permissions::from_mode(0o700);
+                Some(tempfile::Builder::new().prefix("shmgate-app-").permissions(permissions).tempdir_in("/dev/shm")?)
+            }
+        };
+        if let (Some(user), Some(directory)) = (user, &userspace) {
+            chown(directory.path(), Some(user.uid), Some(user.gid))?;
+        }
+        if userspace.is_some() {
+            fs::copy(shmgate_testkit::compile::program("without_shm"), bin.join("without_shm"))?;
+        }
         let path = program.path.map_or_else(|| PATH.to_owned(), |first| format!("{}:{PATH}", first.display()));
-        Ok(Place { directory, user, path })
+        Ok(Place { directory, userspace, user, path })
     }
 
     fn work(&self) -> PathBuf {
@@ -67,6 +82,16 @@ impl Place {
     /// The path of the command.
     pub fn shmgate(&self) -> String {
         self.directory.path().join("bin/shmgate").display().to_string()
+    }
+
+    /// The directory of the userspace backend's namespace, if it serves the calls.
+    pub fn userspace(&self) -> Option<&Path> {
+        self.userspace.as_ref().map(TempDir::path)
+    }
+
+    /// The words before a command that make the kernel's four system calls fail.
+    pub fn without_shm(&self) -> Vec<String> {
+        vec![self.directory.path().join("bin/without_shm").display().to_string(), "--".to_owned()]
     }
 
     /// The content of a file in the working directory.

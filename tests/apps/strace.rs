@@ -6,16 +6,8 @@ use std::collections::HashMap;
 use crate::call::{Answer, Args, Call};
 
 /// The system calls to trace; execve says which program a thread runs.
-pub const OPTIONS: [&str; 8] = [
-    "-f",
-    "--seccomp-bpf",
-    "-q",
-    "-e",
-    "signal=none",
-    "-eraw=shmget,shmat,shmdt,shmctl",
-    "-etrace=shmget,shmat,shmdt,shmctl,execve",
-    "-o",
-];
+pub const OPTIONS: [&str; 6] =
+    ["-f", "-q", "-e", "signal=none", "-eraw=shmget,shmat,shmdt,shmctl", "-etrace=shmget,shmat,shmdt,shmctl,execve"];
 
 /// What strace saw.
 #[derive(Debug, Default)]

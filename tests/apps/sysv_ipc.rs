@@ -1,17 +1,23 @@
 //! Python's sysv_ipc, in two processes.
 
-use crate::App;
-use crate::gated::{Program, run};
+use crate::gated::{Backend, Program, run};
 use crate::need::Need;
+use crate::{App, BOTH, Told};
 
 /// The system's interpreter: the package's module is not there for another one.
 const PYTHON: &str = "/usr/bin/python3";
 
-pub const APP: App =
-    App { name: "sysv_ipc", needs: &[Need::Success(&[PYTHON, "-c", "import sysv_ipc"], "python3-sysv-ipc")], test };
+pub const APP: App = App {
+    name: "sysv_ipc",
+    needs: &[Need::Success(&[PYTHON, "-c", "import sysv_ipc"], "python3-sysv-ipc")],
+    backends: BOTH,
+    test,
+    is_steady: true,
+};
 
-fn test() -> Result<String, String> {
+fn test(backend: Backend) -> Result<Told, String> {
     let gated = run(&Program {
+        backend,
         command: &[PYTHON, "-u", "python.py"],
         files: &[("python.py", include_str!("programs/python.py"))],
         ..Program::default()
@@ -35,5 +41,5 @@ fn test() -> Result<String, String> {
     gated.left_behind(&[])?;
     let interpreter = std::fs::canonicalize(PYTHON).map_err(|error| error.to_string())?;
     let interpreter = interpreter.file_name().unwrap_or_default().to_string_lossy();
-    gated.agrees(&[&interpreter], 30)
+    Told::of(&gated, &[&interpreter], 30)
 }

@@ -1,13 +1,20 @@
 //! Xvfb and x11perf: server and client share pictures by MIT-SHM, and the server keeps its screen in a segment too.
 
-use crate::App;
-use crate::gated::{Program, run};
+use crate::gated::{Backend, Program, run};
 use crate::need::Need;
+use crate::{App, BOTH, Told};
 
-pub const APP: App = App { name: "xvfb", needs: &[Need::Program("Xvfb", "xvfb"), Need::Program("x11perf", "x11-apps")], test };
+pub const APP: App = App {
+    name: "xvfb",
+    needs: &[Need::Program("Xvfb", "xvfb"), Need::Program("x11perf", "x11-apps")],
+    backends: BOTH,
+    test,
+    is_steady: false,
+};
 
-fn test() -> Result<String, String> {
+fn test(backend: Backend) -> Result<Told, String> {
     let gated = run(&Program {
+        backend,
         command: &["sh", "xvfb.sh"],
         files: &[("xvfb.sh", include_str!("programs/xvfb.sh"))],
         ..Program::default()
@@ -22,5 +29,5 @@ fn test() -> Result<String, String> {
     }
     // Xvfb itself never removes its screen: 1024 x 768 pixels of 4 bytes and the header of an XWD file.
     gated.left_behind(&["3148960 bytes, 0 attached"])?;
-    gated.agrees(&["Xvfb", "x11perf"], 50)
+    Told::of(&gated, &["Xvfb", "x11perf"], 50)
 }

@@ -17,7 +17,7 @@ ipcs -m -l | grep 'min seg size'
 ipcrm -m "$first"
 ipcrm -M "$(key_of "$second")"
 echo "none: $(ipcs -m | grep -c ^0x || true)"
-ipcrm -m "$first" 2>&1 || echo "again: $?"
+{ ipcrm -m "$first" 2>&1 || echo "again: $?"; } | sed "s/($first)/(the first)/"
 make 4096 0600 >/dev/null
 make 4096 0600 >/dev/null
 ipcrm --all=shm
