@@ -6,36 +6,39 @@ use std::path::Path;
 
 use libtest_mimic::Trial;
 use shmgate_testkit::compile::program;
-use shmgate_testkit::{Namespace, Run, Session, trials};
+use shmgate_testkit::{Namespace, Run, Session, on_each_backend, trials};
 
 use crate::LARGE;
 
 pub fn trials() -> Vec<Trial> {
-    trials![
-        errno_is_untouched_on_success,
-        host_that_closes_all_descriptors_journal,
+    let mut all = trials![
         host_that_closes_all_descriptors_log_file,
         host_that_closes_all_descriptors_log_stderr,
         host_that_redirects_its_stderr,
-        no_descriptor_is_left_open,
         host_that_reuses_every_descriptor_log_stderr,
-        host_that_reuses_every_descriptor_journal,
         new_log_has_its_mode_whatever_the_umask,
+    ];
+    all.extend(on_each_backend![trial:
+        host_that_closes_all_descriptors_journal,
+        host_that_reuses_every_descriptor_journal,
         calls_do_not_allocate,
-    ]
+        no_descriptor_is_left_open,
+        errno_is_untouched_on_success,
+    ]);
+    all
 }
 
 fn errno_is_untouched_on_success() {
     let place = tempfile::tempdir().expect("temporary directory");
     let errno = || Run::new(program("behaviour/errno_on_success"));
-    let namespace = Namespace::fresh();
+    let namespace = Namespace::of_trial();
     let session = Session::with_policy(&namespace, LARGE);
     for (what, run) in [
-        ("nothing set", errno().gated()),
-        ("log file", errno().gated().env("SHMGATE_LOG", place.path().join("log"))),
+        ("nothing set", errno().gated().namespace(&namespace)),
+        ("log file", errno().gated().namespace(&namespace).env("SHMGATE_LOG", place.path().join("log"))),
         // Failing writes set errno too.
-        ("full log", errno().gated().env("SHMGATE_LOG", "/dev/full")),
-        ("stderr", errno().gated().env("SHMGATE_LOG", "stderr").env("SHMGATE_LOG_FORMAT", "json")),
+        ("full log", errno().gated().namespace(&namespace).env("SHMGATE_LOG", "/dev/full")),
+        ("stderr", errno().gated().namespace(&namespace).env("SHMGATE_LOG", "stderr").env("SHMGATE_LOG_FORMAT", "json")),
         ("session", errno().namespace(&namespace).session(&session)),
     ] {
         let outcome = run.output().success();
@@ -56,7 +59,7 @@ fn only_the_hosts(folder: &Path, files: usize) {
 const CALLS: usize = 50 * 10 * 3 + 2;
 
 fn host_that_closes_all_descriptors_journal() {
-    let namespace = Namespace::fresh();
+    let namespace = Namespace::of_trial();
     let session = Session::with_policy(&namespace, LARGE);
     let run = Run::new(program("traps/close_all")).arg(session.place()).namespace(&namespace);
     run.session(&session).output().success();
@@ -100,7 +103,7 @@ fn no_descriptor_is_left_open() {
     // Where the log is stderr one may be parked high; it must not be one of the low ones that a host would get.
     let lowest = |trace: &str| trace.lines().last().map(str::to_owned);
     assert_eq!(lowest(&gated.stdout), lowest(&native.stdout));
-    let namespace = Namespace::fresh();
+    let namespace = Namespace::of_trial();
     let session = Session::with_policy(&namespace, LARGE);
     let gated = Run::new(program("behaviour/surroundings")).namespace(&namespace).session(&session).output().silent();
     assert_eq!(gated.stdout, native.stdout);
@@ -126,7 +129,7 @@ fn host_that_reuses_every_descriptor_log_stderr() {
 }
 
 fn host_that_reuses_every_descriptor_journal() {
-    let namespace = Namespace::fresh();
+    let namespace = Namespace::of_trial();
     let session = Session::with_policy(&namespace, LARGE);
     let run = Run::new(program("traps/reuse_all")).namespace(&namespace).session(&session);
     reuses_every_descriptor(run, &session.place().join("own"));
@@ -152,14 +155,21 @@ fn new_log_has_its_mode_whatever_the_umask() {
 
 fn calls_do_not_allocate() {
     let place = tempfile::tempdir().expect("temporary directory");
-    let namespace = Namespace::fresh();
+    let namespace = Namespace::of_trial();
     let session = Session::with_policy(&namespace, "[quota.segment]\nsize = \"1G\"\n[quota.session]\nattaches = 100\n");
     let calls = || Run::new(program("traps/no_allocation"));
     for (what, run) in [
         ("native", calls()),
-        ("nothing set", calls().gated()),
-        ("log", calls().gated().env("SHMGATE_LOG", place.path().join("log"))),
-        ("JSON", calls().gated().env("SHMGATE_LOG", place.path().join("log")).env("SHMGATE_LOG_FORMAT", "json")),
+        ("nothing set", calls().gated().namespace(&namespace)),
+        ("log", calls().gated().namespace(&namespace).env("SHMGATE_LOG", place.path().join("log"))),
+        (
+            "JSON",
+            calls()
+                .gated()
+                .namespace(&namespace)
+                .env("SHMGATE_LOG", place.path().join("log"))
+                .env("SHMGATE_LOG_FORMAT", "json"),
+        ),
         ("session", calls().namespace(&namespace).session(&session)),
     ] {
         assert_eq!(run.output().silent().stdout, "allocations: 0\n", "{what}");

@@ -6,12 +6,12 @@ use libtest_mimic::Trial;
 use shmgate_testkit::compile::program;
 use shmgate_testkit::process::readable;
 use shmgate_testkit::trial::isolated;
-use shmgate_testkit::{Agent, Namespace, Run, Session, trials};
+use shmgate_testkit::{Agent, Namespace, Run, Session, on_each_backend};
 
 use crate::LARGE;
 
 pub fn trials() -> Vec<Trial> {
-    let mut all = trials![
+    let mut all = on_each_backend![trial:
         threads_and_fork_together,
         calls_from_a_signal_handler,
         no_call_of_a_signal_handler_is_lost,
@@ -29,16 +29,16 @@ pub fn trials() -> Vec<Trial> {
 #[track_caller]
 fn in_each_way(name: &str) {
     let native = Run::new(program(name)).output().silent();
-    let namespace = Namespace::fresh();
+    let namespace = Namespace::of_trial();
     let session = Session::with_policy(&namespace, LARGE);
     let log = session.place().join("log");
     let deadline = Duration::from_secs(90);
     let watched = Run::new(program(name)).namespace(&namespace).session(&session).timeout(deadline);
     assert_eq!(watched.output().silent().stdout, native.stdout, "{name} with journal and quotas");
     assert!(session.records().len() > 1000, "{name}");
-    let logged = Run::new(program(name)).gated().env("SHMGATE_LOG", &log).timeout(deadline);
+    let logged = Run::new(program(name)).gated().namespace(&namespace).env("SHMGATE_LOG", &log).timeout(deadline);
     assert_eq!(logged.output().silent().stdout, native.stdout, "{name} with a log");
-    let passed = Run::new(program(name)).gated().timeout(deadline);
+    let passed = Run::new(program(name)).gated().namespace(&namespace).timeout(deadline);
     assert_eq!(passed.output().silent().stdout, native.stdout, "{name} with nothing set");
 }
 
@@ -51,7 +51,7 @@ fn calls_from_a_signal_handler() {
 }
 
 fn no_call_of_a_signal_handler_is_lost() {
-    let namespace = Namespace::fresh();
+    let namespace = Namespace::of_trial();
     let session = Session::with_policy(&namespace, LARGE);
     let storm = Run::new(program("traps/signals_count")).namespace(&namespace).session(&session);
     let outcome = storm.output().silent();
@@ -61,7 +61,7 @@ fn no_call_of_a_signal_handler_is_lost() {
 }
 
 fn signal_stack_of_8_kib_is_enough() {
-    let namespace = Namespace::fresh();
+    let namespace = Namespace::of_trial();
     let native = Run::new(program("traps/small_stack")).namespace(&namespace).output().silent();
     // Refused calls need the most: they look through the books.
     for policy in [LARGE, "[quota.session]\nbytes = \"4K\"\nattaches = 0\n"] {
@@ -78,7 +78,7 @@ fn pending_cancellation_waits() {
 
 fn vfork_and_posix_spawn_leave_our_state_alone() {
     let native = Run::new(program("behaviour/nattch_vfork")).output().silent();
-    let namespace = Namespace::fresh();
+    let namespace = Namespace::of_trial();
     // One attach at a time: a vfork child that were counted as another process would be too much, and so would be one
     // whose end left something on the books.
     let session = Session::with_policy(&namespace, "[quota.session]\nattaches = 1\nsegments = 2\nbytes = \"8K\"\n");
@@ -89,7 +89,7 @@ fn vfork_and_posix_spawn_leave_our_state_alone() {
 }
 
 fn each_kind_of_fork_has_its_own_pid() {
-    let namespace = Namespace::fresh();
+    let namespace = Namespace::of_trial();
     let session = Session::with_policy(&namespace, LARGE);
     let run = Run::new(program("traps/kinds_of_fork")).namespace(&namespace).session(&session).output().silent();
     let records = session.calls("shmget");
