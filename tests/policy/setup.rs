@@ -128,7 +128,8 @@ fn counters_of_process_and_session() {
 }
 
 fn counters_without_a_session() {
-    let mut agent = Agent::start(Run::new(program("agent")).gated().namespace(&Namespace::of_trial()));
+    let namespace = Namespace::of_trial();
+    let mut agent = Agent::start(Run::new(program("agent")).gated().namespace(&namespace));
     agent.number("get 0 1 0600");
     assert_eq!(agent.ask("counters 1"), "ENOENT");
 }
