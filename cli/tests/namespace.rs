@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let several_users = root_trials![
         the_kernel_keeps_out_whom_the_mode_keeps_out,
         whoever_detaches_last_frees_a_removed_segment,
+        limits_of_a_shared_namespace_are_its_owners_to_set,
         only_a_trusted_shared_namespace_is_found_by_its_name,
     ];
     let mut trials = trials![
@@ -201,6 +202,22 @@ fn whoever_detaches_last_frees_a_removed_segment() {
     fs::write(&removed, [0; 4096]).unwrap();
     fs::set_permissions(&removed, fs::Permissions::from_mode(0o666)).unwrap();
     assert_eq!(third.ask(&format!("at {shmid}")), "EIDRM");
+}
+
+fn limits_of_a_shared_namespace_are_its_owners_to_set() {
+    let namespace = Userspace::shared();
+    let set = |user: &[&str], bytes: u64| {
+        let write = format!("echo {bytes} >/proc/sys/kernel/shmmax");
+        Run::on_userspace("setpriv", &namespace).args(user).args(["--", "sh", "-c", &write]).output()
+    };
+    let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    let refused = set(&nobody, 1 << 30);
+    assert!(refused.status != Status::Exited(0) && refused.stderr.contains("Permission denied"), "{refused}");
+    set(&[], 65536).silent();
+    let mut other = Agent::start(Run::on_userspace(program("agent"), &namespace));
+    other.number("uid 65534");
+    assert_eq!(other.ask("get 0 65537 0600"), "EINVAL");
+    other.number("get 0 65536 0600");
 }
 
 fn only_a_trusted_shared_namespace_is_found_by_its_name() {

@@ -187,10 +187,14 @@ impl Userspace {
 
     /// The file that is to take what the host writes. Who may write there may set the limits: the namespace's owner, and root.
     fn open_limit(&self, limit: Limit, access: i32) -> Result<File, Errno> {
+        let (header, uid) = (&self.registry.layout().header, sys::geteuid());
+        if self.registry.is_shared() && uid != 0 && u64::from(uid) != header.owner.load(SeqCst) {
+            return Err(Errno::EACCES);
+        }
         let file = self.limit_file(limit, access | libc::O_CREAT | libc::O_TRUNC)?;
-        sys::set_mode(&file, 0o600)?;
+        sys::set_mode(&file, if self.registry.is_shared() { 0o644 } else { 0o600 })?;
         file.lock_byte(0);
-        self.registry.layout().header.limits_written.fetch_add(1, SeqCst);
+        header.limits_written.fetch_add(1, SeqCst);
         Ok(file)
     }
 
