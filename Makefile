@@ -18,7 +18,7 @@ WARN    := -Wall -Wextra -Werror -pedantic
 all: build examples ## build the library, the command and the C examples
 
 build: ## build target/release/libshmgate.so and target/release/shmgate
-	$(CARGO) build --release --workspace
+	$(CARGO) build --release -p shmgate -p shmgate-cli
 	@ln -sf libshmgate.so $(LIB).0
 
 examples: $(EXAMPLES) ## build the C examples into target/c-examples

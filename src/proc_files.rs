@@ -27,6 +27,7 @@ use libc::{FILE, mode_t};
 use once_cell::race::OnceNonZeroUsize;
 use shmgate_core::backend::userspace::proc;
 use shmgate_core::errno::{self, Errno, HostErrno};
+use shmgate_core::gate::Gate;
 use shmgate_core::sys::File;
 
 use crate::next;
@@ -145,7 +146,7 @@ unsafe extern "C" fn no_fopen(_: *const c_char, _: *const c_char) -> *mut FILE {
 /// False if the kernel's own files are the right ones, whatever comes.
 #[inline(always)]
 fn is_on() -> bool {
-    made_gate().is_some_and(|gate| gate.backend().may_be_userspace())
+    made_gate().is_some_and(Gate::minds_proc)
 }
 
 /// True if a host that opened `path`, or failed to, may have to get another file. `path` is read only if the kernel could.
@@ -225,7 +226,7 @@ unsafe extern "C" fn replaced(fd: c_int, dirfd: c_int, path: *const c_char, flag
     let _errno = HostErrno::save();
     // SAFETY: by the hook's promise.
     let path = unsafe { CStr::from_ptr(path) }.to_bytes();
-    let opened = catch_unwind(AssertUnwindSafe(|| gate().backend().open_proc(fd, dirfd, path, flags)));
+    let opened = catch_unwind(AssertUnwindSafe(|| gate().open_proc(fd, dirfd, path, flags)));
     match opened.unwrap_or(Some(Err(Errno::EIO))) {
         None => NOT_OURS,
         Some(Ok(ours)) => ours,

@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode, Stdio};
 use libtest_mimic::Trial;
 use shmgate_testkit::compile::{program, sources};
 use shmgate_testkit::trial::{isolated, trial};
-use shmgate_testkit::{Outcome, Run, Status, Userspace, command, library, run_trials};
+use shmgate_testkit::{Namespace, Outcome, Run, Status, Userspace, command, library, run_trials};
 
 fn main() -> ExitCode {
     let tools = ["ipcs", "lsipc", "ipcmk", "ipcrm"];
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         with_tools(isolated("tools say the same as natively (needs util-linux)", tools_say_the_same)),
         trial("the userspace backend that auto falls back to is seen at once", auto),
         trial("limits belong to the namespace, by a shell's redirections", limits),
+        isolated("what can't be set up does not show the kernel's files", refused_set_up),
     ])
 }
 
@@ -38,6 +39,28 @@ fn tools_say_the_same() {
 
 fn ours_of(namespace: &Userspace) -> String {
     Run::on_userspace(program("tools_held"), namespace).arg(script()).output().stdout
+}
+
+/// A namespace that can't be had, a backend that is none, a policy that is a pipe: neither the kernel's segments nor its limits.
+fn refused_set_up() {
+    let namespace = Namespace::fresh();
+    let pipe = tempfile::tempdir().expect("temporary directory");
+    let pipe = pipe.path().join("pipe");
+    Run::new("mkfifo").arg(&pipe).output().success();
+    for (name, value, reason) in [
+        ("SHMGATE_NAMESPACE", Path::new("/dev/null"), "is not a directory"),
+        ("SHMGATE_BACKEND", Path::new("usrspace"), "unknown backend"),
+        ("SHMGATE_POLICY", &pipe, "not a regular file"),
+    ] {
+        for what in ["cat /proc/sysvipc/shm", "echo 77777 >/proc/sys/kernel/shmmax"] {
+            let run = Run::new("sh").args(["-c", what]).namespace(&namespace).gated();
+            let said = run.env("SHMGATE_BACKEND", "userspace").env(name, value).output();
+            assert!(said.status != Status::Exited(0) && said.stdout.is_empty(), "{name}: {said}");
+            assert!(said.stderr.contains(reason) && said.stderr.contains("Operation not permitted"), "{name}: {said}");
+        }
+    }
+    let limit = Run::new("cat").arg("/proc/sys/kernel/shmmax").namespace(&namespace).output().stdout;
+    assert_ne!(limit, "77777\n");
 }
 
 /// No call was made before that could have told that the kernel has none.

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use shmgate_core::backend::kernel::{Functions, Kernel};
 use shmgate_core::backend::userspace::check;
-use shmgate_core::backend::userspace::registry::directory;
+use shmgate_core::backend::userspace::registry::{Registry, directory};
 use shmgate_core::backend::{Choice, Served};
 use shmgate_core::config::{Config, log_target};
 use shmgate_core::errno::Errno;
@@ -102,10 +102,14 @@ pub fn check(options: &RunOptions) -> Result<(), Failure> {
     let (what, namespace) = match (&options.namespace, variable("SHMGATE_NAMESPACE")) {
         (Some(name), _) => ("--namespace", name.clone()),
         (None, Some(name)) => ("SHMGATE_NAMESPACE", name),
-        (None, None) => return Ok(()),
+        (None, None) => ("SHMGATE_NAMESPACE", "default".into()),
     };
     let name = namespace.to_str().ok_or_else(|| Failure::usage(format!("{what}: {} is not UTF-8", namespace.display())))?;
-    directory(name).map_err(|error| Failure::usage(format!("{what}: {error}")))?;
+    let dir = directory(name).map_err(|error| Failure::usage(format!("{what}: {error}")))?;
+    if backend(options) == "userspace" {
+        // As the command's first call would, which could only be refused.
+        Registry::open_or_create(&dir).map_err(Failure::usage)?;
+    }
     if options.namespace.is_some() && backend(options) == "kernel" {
         return Err(Failure::usage("--namespace: the kernel's backend has none; leave it out, or take --backend userspace"));
     }

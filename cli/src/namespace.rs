@@ -23,8 +23,12 @@ fn text_of(name: &OsStr) -> Result<&str, Failure> {
 }
 
 fn none(dir: &Path) -> Failure {
-    let list = "see those that are there with: shmgate namespace list";
-    Failure::new(FAILED, format!("namespace {}: there is none; {list}", dir.display()))
+    let what = match fs::symlink_metadata(dir.join("registry")) {
+        _ if dir.is_symlink() => "is a symbolic link; name the directory itself",
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => "Permission denied; do it as the user whose it is",
+        _ => "there is none; see those that are there with: shmgate namespace list",
+    };
+    Failure::new(FAILED, format!("namespace {}: {what}", dir.display()))
 }
 
 /// A line of the list.

@@ -51,7 +51,10 @@ pub fn run(options: &RunOptions) -> Result<u8, Failure> {
     if let Some(around) = sessions::left_limits(session.dir())
         && !options.quiet
     {
-        say(format!("warning: the limits of the session {} don't hold for this command", around.display()));
+        say(format!(
+            "warning: this command is counted apart: the limits of the session {} don't hold it and that one's processes together",
+            around.display()
+        ));
     }
 
     let mut command = Command::new(&path);

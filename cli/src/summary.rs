@@ -85,8 +85,10 @@ pub fn print(session: &Session, before: Counts, how_to_see: &dyn Fn(bool) -> Str
         say(format!("{} not recorded ({why}); the session is {}", calls_were(counts.lost), quoted(session.dir())));
     }
     if let Some(Segments { served, remover }) = segments {
-        for segment in ledger.segments(served) {
-            left_behind(&segment, served, remover);
+        let lines: Vec<String> = ledger.segments(served).filter_map(|segment| left_behind(&segment, served, remover)).collect();
+        lines.iter().take(MOST_LINES).for_each(say);
+        if let more @ 1.. = lines.len().saturating_sub(MOST_LINES) {
+            say(format!("left behind: {more} more segments"));
         }
     }
 }
@@ -95,14 +97,17 @@ fn calls_were(count: u64) -> String {
     if count == 1 { "1 call was".to_owned() } else { format!("{count} calls were") }
 }
 
-fn left_behind(segment: &Segment, served: &Served, remover: &str) {
+/// As many segments that were left behind are told of one by one.
+const MOST_LINES: usize = 20;
+
+fn left_behind(segment: &Segment, served: &Served, remover: &str) -> Option<String> {
     let seen = system::segment(served, segment.shmid);
     // It goes with its last attach.
     if seen.is_some_and(|seen| seen.is_removed) {
-        return;
+        return None;
     }
     // The segment's mode may forbid a look.
     let attached = seen.map_or("?".to_owned(), |seen| seen.nattch.to_string());
     let (id, key, size) = (segment.shmid, Key(segment.key), segment.size);
-    say(format!("left behind: shmid {id}, key {key}, {size} bytes, {attached} attached; remove it with: {remover} {id}"));
+    Some(format!("left behind: shmid {id}, key {key}, {size} bytes, {attached} attached; remove it with: {remover} {id}"))
 }

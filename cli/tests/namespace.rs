@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let several_users = root_trials![
         the_kernel_keeps_out_whom_the_mode_keeps_out,
         whoever_detaches_last_frees_a_removed_segment,
+        a_shared_namespace_is_removed_whole_or_not_at_all,
         limits_of_a_shared_namespace_are_its_owners_to_set,
         only_a_trusted_shared_namespace_is_found_by_its_name,
     ];
@@ -202,6 +203,22 @@ fn whoever_detaches_last_frees_a_removed_segment() {
     fs::write(&removed, [0; 4096]).unwrap();
     fs::set_permissions(&removed, fs::Permissions::from_mode(0o666)).unwrap();
     assert_eq!(third.ask(&format!("at {shmid}")), "EIDRM");
+}
+
+fn a_shared_namespace_is_removed_whole_or_not_at_all() {
+    let namespace = Userspace::shared();
+    let mut agent = Agent::start(Run::on_userspace(program("agent"), &namespace));
+    agent.number("uid 65534");
+    let shmid = agent.number("get 0 4096 0600");
+    let user = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"];
+    let remove = |force: &[&str]| {
+        let command = Run::new("setpriv").args(user).arg(shmgate_testkit::command()).args(["namespace", "remove"]).args(force);
+        command.arg(namespace.directory()).output()
+    };
+    for force in [&[][..], &["--force"]] {
+        refused(&remove(force), 1, &["belongs to user 0", "only that user or root can remove it"]);
+    }
+    assert!(namespace.directory().join(format!("segment.{shmid}")).exists());
 }
 
 fn limits_of_a_shared_namespace_are_its_owners_to_set() {

@@ -28,6 +28,7 @@ pub fn trials() -> Vec<Trial> {
     let disks = root_trials![
         full_disk_under_the_log,
         a_line_that_a_full_disk_tore,
+        a_small_file_system_under_a_namespace,
         full_disk_under_the_journal,
         what_a_full_disk_loses_is_counted
     ];
@@ -178,6 +179,19 @@ fn a_line_that_a_full_disk_tore() {
         "{said}"
     );
     assert_eq!(lost + log.lines().count() - 1, 2009, "{said}");
+}
+
+/// What is promised and not touched yet is no room: touching it would be a SIGBUS.
+fn a_small_file_system_under_a_namespace() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let script = r#"chmod 700 "$1" && cd / && LD_PRELOAD="$0" SHMGATE_BACKEND=userspace SHMGATE_NAMESPACE="$1"
+        export LD_PRELOAD SHMGATE_BACKEND SHMGATE_NAMESPACE
+        for n in 1 2 3; do ipcmk -M 10000000; done"#;
+    let run = Run::new("/bin/sh").args(["-c", script]).arg(library()).arg(place.path());
+    // SAFETY: `tiny_disk` makes system calls only.
+    let outcome = unsafe { run.prepare(tiny_disk(place.path(), c"size=24m")) }.output();
+    assert_eq!(outcome.stdout.matches("Shared memory id").count(), 2, "{outcome}");
+    assert!(outcome.stderr.contains("Cannot allocate memory"), "{outcome}");
 }
 
 fn full_disk_under_the_journal() {

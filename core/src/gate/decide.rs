@@ -1,7 +1,5 @@
 //! Deciding: the rules, then the quotas, then the call itself.
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use super::Gate;
 use crate::backend::Backend;
 use crate::call::{Call, Denial, Outcome, PermSet, Reason, Verdict};
@@ -98,11 +96,7 @@ impl Gate {
             panic!("asked for by SHMGATE_TEST_PANIC");
         }
         let _ = call;
-        if let Some(fault) = &self.fault
-            && !self.fault_said.swap(true, Relaxed)
-        {
-            self.log.say(fault.as_bytes());
-        }
+        self.say_fault();
         self.refuses.then(|| Denial::plain(Reason::Config, Errno::EPERM))
     }
 

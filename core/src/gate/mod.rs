@@ -19,6 +19,7 @@ use std::path::Path;
 use once_cell::race::OnceBox;
 
 use crate::backend::kernel::Kernel;
+use crate::backend::userspace::proc::ProcFile;
 use crate::backend::{self, Backend, Served, advice};
 use crate::call::{Call, Denial, Reason};
 use crate::config::Config;
@@ -170,6 +171,10 @@ impl Gate {
 
     fn load_policy(&mut self, file: &CString) {
         let path = Path::new(OsStr::from_bytes(file.as_bytes()));
+        // A pipe might keep the host waiting for ever.
+        if crate::sys::stat(file, true).is_ok_and(|stat| stat.st_mode & libc::S_IFMT != libc::S_IFREG) {
+            return self.refuse_all(&format!("policy {}: not a regular file", path.display()));
+        }
         match fs::read_to_string(path).map_err(|error| format!("{}: {}", path.display(), describe(&error))) {
             Err(fault) => self.refuse_all(&format!("policy {fault}")),
             Ok(text) => match Policy::parse(&text) {
@@ -217,6 +222,34 @@ impl Gate {
     /// True if `RTLD_DEEPBIND` is to be taken out of dlopen's flags.
     pub fn drops_deepbind(&self) -> bool {
         self.is_on() && !self.keep_deepbind
+    }
+
+    /// True if a file of /proc may have to be another than the kernel's.
+    #[inline]
+    pub fn minds_proc(&self) -> bool {
+        self.refuses || self.backend.may_be_userspace()
+    }
+
+    /// As [`Served::open_proc`]; refused where the calls are.
+    ///
+    /// # Errors
+    /// As there, and EPERM.
+    pub fn open_proc(&self, fd: i32, dirfd: i32, path: &[u8], flags: i32) -> Option<Result<i32, Errno>> {
+        if self.refuses {
+            ProcFile::named(dirfd, path)?;
+            self.say_fault();
+            return Some(Err(Errno::EPERM));
+        }
+        self.backend.open_proc(fd, dirfd, path, flags)
+    }
+
+    /// A word about a wrong set-up, once.
+    fn say_fault(&self) {
+        if let Some(fault) = &self.fault
+            && !self.fault_said.swap(true, Relaxed)
+        {
+            self.log.say(fault.as_bytes());
+        }
     }
 
     /// What serves the calls.

@@ -287,6 +287,11 @@ impl Files {
 /// A message for people.
 pub fn remove(dir: &Path) -> Result<(), String> {
     let fault = |what: &str| fault(dir, what);
+    // In a shared one everybody can remove something: half of it would go.
+    let owner = fs::symlink_metadata(dir).map_err(|error| fault(&words(&error)))?.uid();
+    if sys::geteuid() != 0 && sys::geteuid() != owner {
+        return Err(fault(&format!("belongs to user {owner}, and only that user or root can remove it")));
+    }
     let Files { mut own, other, removed } = Files::of(dir).map_err(|error| fault(&words(&error)))?;
     // The registry last: until then whoever comes joins what goes, and does not begin anew in the middle of it.
     own.sort_by_key(|(_, which)| *which == Own::Registry);

@@ -16,7 +16,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use super::layout::{Block, Layout, MAGIC, Process, SEGMENTS, Segment, VERSION};
+use super::layout::{Block, Layout, MAGIC, Process, SEGMENTS, Segment, State, VERSION, id};
 use crate::errno::Errno;
 use crate::map::{Mapping, View};
 use crate::sys::{self, File};
@@ -114,7 +114,7 @@ fn open_to_all(dir: &Path) -> Option<u32> {
 fn private(dir: &Path) -> Result<(), String> {
     let fault = |what: &str| Err(format!("namespace {}: {what}", dir.display()));
     let meta = match fs::symlink_metadata(dir) {
-        Err(error) => return fault(&error.to_string()),
+        Err(error) => return fault(words(&error)),
         Ok(meta) => meta,
     };
     if meta.is_symlink() {
@@ -132,10 +132,14 @@ fn private(dir: &Path) -> Result<(), String> {
     Ok(())
 }
 
+fn words(error: &io::Error) -> &'static str {
+    Errno(error.raw_os_error().unwrap_or(libc::EIO)).text()
+}
+
 fn make_directory(dir: &Path) -> Result<(), String> {
     match fs::DirBuilder::new().mode(0o700).create(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(format!("namespace {}: {error}; use another with SHMGATE_NAMESPACE", dir.display()))
+            Err(format!("namespace {}: {}; use another with SHMGATE_NAMESPACE", dir.display(), words(&error)))
         }
         _ => private(dir),
     }
@@ -229,8 +233,8 @@ impl Registry {
         Ok(path)
     }
 
-    /// Looks whether the file system has room for `pages` more: touching one that it has not is SIGBUS. It is asked once a second, and
-    /// when what it had is nearly promised away. Under the lock.
+    /// Looks whether the file system has room for `pages` more, beside what was promised to segments and not touched yet: touching one
+    /// that it has not is SIGBUS. It is asked once a second, and when what it had is nearly promised away. Under the lock.
     ///
     /// # Errors
     /// ENOMEM when it has not.
@@ -243,10 +247,29 @@ impl Registry {
             header.room.store(left - pages, SeqCst);
             return Ok(());
         }
-        let left = sys::free_bytes(&self.dir)? / sys::page_size();
+        let free = sys::free_bytes(&self.dir)? / sys::page_size();
+        // Mostly it is enough to take all of them as untouched.
+        let mut left = free.saturating_sub(header.pages.load(SeqCst));
+        if left < pages {
+            left = free.saturating_sub(self.promised());
+        }
         header.room.store(left.saturating_sub(pages), SeqCst);
         header.room_at.store(now, SeqCst);
         if left < pages { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+
+    /// How many pages segments may touch that have none yet, but for those without a reserve.
+    fn promised(&self) -> u64 {
+        let reserved = self.segments().iter().enumerate().filter(|(_, segment)| {
+            segment.load().state != State::Free && segment.flags.load(SeqCst) & libc::SHM_NORESERVE as u32 == 0
+        });
+        let page = sys::page_size();
+        let untouched = |(index, segment): (usize, &Segment)| {
+            let word = segment.load();
+            let resident = if word.has_file { self.resident(id(index, word.sequence)) / page } else { 0 };
+            segment.pages(page).saturating_sub(resident)
+        };
+        reserved.map(untouched).fold(0, u64::saturating_add)
     }
 
     /// Gives room in the file to the table entries up to `end` bytes from the registry's start.
