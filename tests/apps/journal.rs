@@ -1,6 +1,7 @@
 //! Reads a session's journal as `shmgate log SESSION --json` prints it: one object a line, schema 1.
 
 use serde_json::Value;
+use shmgate_core::names::SHM_ADVICE;
 
 use crate::call::{Answer, Args, Call};
 
@@ -66,7 +67,8 @@ fn args(name: &str, args: &Value) -> Result<Option<Args>, String> {
         "shmget" => Args::Shmget {
             key: hex(&args["key"])? as u32,
             size: args["size"].as_u64().ok_or("no size")?,
-            flags: integer(&args["flags"])? as u32,
+            // AIX's words are kept from the kernel; stress-ng sets all bits.
+            flags: integer(&args["flags"])? as u32 & !(SHM_ADVICE as u32),
         },
         "shmat" => Args::Shmat {
             shmid: integer(&args["shmid"])? as i32,
