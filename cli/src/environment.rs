@@ -125,6 +125,18 @@ fn inherited_backend() -> String {
     variable("SHMGATE_BACKEND").map_or("auto".to_owned(), |value| value.to_string_lossy().into_owned())
 }
 
+/// The system calls: libc's functions may be gated themselves.
+const KERNEL: Kernel = Kernel(Functions::SYSTEM_CALLS);
+
+/// True if the kernel serves the calls of a run with these options.
+pub fn kernel_serves(options: &RunOptions) -> bool {
+    match Choice::parse(&backend(options)) {
+        _ if options.isolate => false,
+        Ok(Choice::Auto) => KERNEL.works(),
+        choice => choice == Ok(Choice::Kernel),
+    }
+}
+
 /// Where a run's segments are.
 pub struct Segments {
     pub served: Served,
@@ -134,16 +146,16 @@ pub struct Segments {
 
 /// Where the segments of a run with these options are; `None` if they vanish with it, or if there is none.
 pub fn segments(options: &RunOptions) -> Option<Segments> {
-    // The system calls: libc's functions may be gated themselves.
-    let kernel = Kernel(Functions::SYSTEM_CALLS);
-    let choice = Choice::parse(&backend(options)).ok().filter(|_| !options.isolate)?;
-    if choice == Choice::Kernel || (choice == Choice::Auto && kernel.works()) {
-        return Some(Segments { served: Served::by(kernel), remover: "ipcrm -m".to_owned() });
+    if options.isolate {
+        return None;
+    }
+    if kernel_serves(options) {
+        return Some(Segments { served: Served::by(KERNEL), remover: "ipcrm -m".to_owned() });
     }
     let namespace = options.namespace.clone().or_else(|| variable("SHMGATE_NAMESPACE")).unwrap_or_else(|| "default".into());
     // To open it would make it.
     directory(namespace.to_str()?).ok().filter(|dir| check::exists(dir))?;
-    let served = Served::chosen(kernel, Choice::Userspace, Some(&namespace)).ok()?;
+    let served = Served::chosen(KERNEL, Choice::Userspace, Some(&namespace)).ok()?;
     let name = quoted(Path::new(&namespace));
     Some(Segments { served, remover: format!("shmgate run --backend userspace --namespace {name} -- ipcrm -m") })
 }

@@ -48,6 +48,9 @@ pub fn run(options: &RunOptions) -> Result<u8, Failure> {
             return Err(failure);
         }
     };
+    if !options.quiet && options.namespace.is_some() && environment::kernel_serves(options) {
+        say("warning: --namespace is not used, as the kernel serves the calls; add --backend userspace");
+    }
     if let Some(around) = sessions::left_limits(session.dir())
         && !options.quiet
     {

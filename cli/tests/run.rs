@@ -10,6 +10,17 @@ use common::{place, refused, run, shmgate, write};
 use shmgate_testkit::compile::program;
 use shmgate_testkit::{Run, Status, Userspace, command, library, run_trials, trials};
 
+/// The kernel's backend, chosen by auto, has no namespaces: that the option does nothing is said.
+fn a_namespace_that_is_not_used_is_said() {
+    let run = |more: &[&str]| shmgate(["run", "--namespace", "test-unused"]).args(more).args(["--", "true"]).output().success();
+    let said = run(&[]).stderr;
+    assert!(said.starts_with("shmgate: warning: --namespace is not used") && said.lines().count() == 1, "{said}");
+    run(&["-q"]).silent();
+    run(&["--backend", "userspace"]).silent();
+    let dir = shmgate_core::backend::userspace::registry::directory("test-unused").unwrap();
+    Run::new(shmgate_testkit::command()).args(["namespace", "remove"]).arg(dir).output().silent();
+}
+
 fn main() -> ExitCode {
     run_trials(trials![
         the_status_is_the_commands,
@@ -22,6 +33,7 @@ fn main() -> ExitCode {
         lines_go_to_standard_error,
         denials_and_what_is_left_are_said,
         what_is_left_in_a_namespace_is_said,
+        a_namespace_that_is_not_used_is_said,
         a_dry_run_denies_nothing_and_says_so,
         the_environment_is_as_the_options,
         options_win_over_the_environment,

@@ -127,7 +127,7 @@ fn a_session_of_its_own_within_a_run_is_said() {
     script(&["-q", "--max-segments", "1"], &format!("ipcmk -M 4096 >/dev/null && {inner}")).silent();
     let loud = script(&["-q", "--max-segments", "1"], &format!("$shmgate run --session {}.2 -- true", dir.display())).success();
     assert!(
-        loud.stderr.starts_with("shmgate: warning: the limits of the session ") && loud.stderr.lines().count() == 1,
+        loud.stderr.starts_with("shmgate: warning: this command is counted apart") && loud.stderr.lines().count() == 1,
         "{loud}"
     );
     script(&["-q"], &format!("$shmgate run --session {}.3 -- true", dir.display())).silent();
