@@ -201,7 +201,6 @@ impl Gate {
     }
 
     /// Sends the log to `target` from now on, or nowhere.
-    #[inline(never)]
     pub fn set_log(&self, target: Option<Target>) {
         self.log.set(target);
         self.settle_on();
@@ -264,7 +263,6 @@ impl Gate {
     ///
     /// # Safety
     /// The call is the host's own.
-    #[inline(never)]
     pub unsafe fn pass(&self, call: &Call<'_>) -> Result<u64, Errno> {
         self.count_passed();
         // SAFETY: by the caller's promise.
@@ -334,7 +332,6 @@ impl Gate {
     }
 
     /// The effective uid of the calling process is about to change.
-    #[inline(never)]
     pub fn uid_changes(&self) {
         if let Some(journal) = &self.journal {
             journal.keep_open();
@@ -347,7 +344,6 @@ impl Gate {
     }
 
     /// The calling process is about to fork.
-    #[inline(never)]
     pub fn fork_begins(&self) {
         self.backend.fork_begins();
         if let Some(ledger) = &self.ledger {
@@ -356,13 +352,11 @@ impl Gate {
     }
 
     /// fork has returned in the calling process.
-    #[inline(never)]
     pub fn fork_ended(&self) {
         self.backend.fork_ended();
     }
 
     /// A fork made the calling process.
-    #[inline(never)]
     pub fn forked(&self) {
         self.identity.forget();
         self.backend.forked();
@@ -372,7 +366,6 @@ impl Gate {
     }
 
     /// The calling process ends.
-    #[inline(never)]
     pub fn leave(&self) {
         self.backend.leave();
         if let Some(ledger) = &self.ledger {

@@ -56,6 +56,10 @@ pub struct Attaching {
     pid: u64,
 }
 
+/// Off outside of the tests: with it some three of a thousand rounds of tests/policy's race for attaches let one too many through. Until it is
+/// known why, every thread takes the fenced way, which costs an attach and detach some 100 ns more.
+const GOES_UNFENCED: bool = cfg!(test);
+
 impl Ledger {
     /// Asks for an attach. `None` where the ledger has no room for the process, and no quota asks for its books.
     ///
@@ -192,7 +196,7 @@ impl Ledger {
     /// A process has just got its slot: finds out whether its first thread can go without fences.
     pub(super) fn go_unfenced(&self, identity: &Identity, me: &ProcessSlot) {
         identity.announce_threads();
-        let unfenced = sys::prepare_fences();
+        let unfenced = GOES_UNFENCED && sys::prepare_fences();
         Grant::change(me, |grant| Grant { unfenced, ..grant });
         self.unfenced.store(unfenced, SeqCst);
     }
