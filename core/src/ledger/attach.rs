@@ -56,10 +56,6 @@ pub struct Attaching {
     pid: u64,
 }
 
-/// Off outside of the tests: with it some three of a thousand rounds of tests/policy's race for attaches let one too many through. Until it is
-/// known why, every thread takes the fenced way, which costs an attach and detach some 100 ns more.
-const GOES_UNFENCED: bool = cfg!(test);
-
 impl Ledger {
     /// Asks for an attach. `None` where the ledger has no room for the process, and no quota asks for its books.
     ///
@@ -196,7 +192,7 @@ impl Ledger {
     /// A process has just got its slot: finds out whether its first thread can go without fences.
     pub(super) fn go_unfenced(&self, identity: &Identity, me: &ProcessSlot) {
         identity.announce_threads();
-        let unfenced = GOES_UNFENCED && sys::prepare_fences();
+        let unfenced = sys::prepare_fences();
         Grant::change(me, |grant| Grant { unfenced, ..grant });
         self.unfenced.store(unfenced, SeqCst);
     }
@@ -285,9 +281,10 @@ impl Ledger {
     /// Lowers the calling process's number to what the backend sees (the kernel's, its memory map), for a program that unmaps attaches
     /// by itself. There are never fewer than that; one under way may not be seen yet: then nothing is done.
     pub(super) fn correct_mine(&self, identity: &Identity, me: &ProcessSlot, backend: &impl Backend) {
+        // First: what another thread asks for and is refused is in the number for a moment.
+        let begun = identity.attaches_begun();
         let rest = me.rest.load(SeqCst);
         let attaches = me.attaches();
-        let begun = identity.attaches_begun();
         if attaches == 0 || begun.is_none() {
             return;
         }

@@ -158,10 +158,41 @@ fn lower(slot: &ProcessSlot, can_fence: bool) -> Option<Grant> {
 /// True if some of it is used.
 fn finish(slot: &ProcessSlot, version: u64) -> bool {
     let attaches = slot.attaches();
-    let before = Grant::change(slot, |grant| Grant {
-        granted: grant.granted.max(attaches),
-        taking: if grant.version == version { 0 } else { grant.taking },
-        ..grant
+    let before = Grant::change(slot, |grant| {
+        // What is asked for and not yet refused is in the number: never more than was granted.
+        let used = attaches.saturating_sub(grant.granted).min(grant.taking);
+        let taking = if grant.version == version { 0 } else { grant.taking - used };
+        Grant { granted: grant.granted + used, taking, ..grant }
     });
     attaches > before.granted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finished(attaches: u64, version: u64) -> (u64, u64) {
+        let ledger = Ledger::unshared().unwrap();
+        let slot = &ledger.layout().processes[0];
+        slot.rest.store(attaches, SeqCst);
+        slot.grant.store(Grant { granted: 3, taking: 3, version: 1, ..Grant::default() }.to_u64(), SeqCst);
+        finish(slot, version);
+        let grant = Grant::load(slot);
+        (grant.granted, grant.taking)
+    }
+
+    #[test]
+    fn a_taking_back_leaves_what_is_used_and_no_more_than_was_granted() {
+        assert_eq!(finished(2, 1), (3, 0));
+        assert_eq!(finished(5, 1), (5, 0));
+        // Threads that ask are counted before they are refused.
+        assert_eq!(finished(9, 1), (6, 0));
+    }
+
+    #[test]
+    fn a_later_taking_back_is_left_to_its_own_fence() {
+        assert_eq!(finished(2, 0), (3, 3));
+        assert_eq!(finished(5, 0), (5, 1));
+        assert_eq!(finished(9, 0), (6, 0));
+    }
 }
