@@ -83,5 +83,9 @@ pub fn run_trials(trials: Vec<Trial>) -> ExitCode {
     if !Namespace::available() {
         arguments.test_threads = Some(1);
     }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let code = libtest_mimic::run(&arguments, trials).exit_code();
+    // The place of the namespaces that the trials made and removed: if it has others, it stays.
+    // SAFETY: geteuid always succeeds.
+    let _ = std::fs::remove_dir(format!("/dev/shm/shmgate-{}", unsafe { libc::geteuid() }));
+    code
 }

@@ -34,11 +34,14 @@ fn test_crash(backend: Backend) -> Result<Told, String> {
     postgres(backend, ("postgres_crash.sh", include_str!("programs/postgres_crash.sh")), &expected, 40)
 }
 
+/// What both scripts begin with.
+const CLUSTER: (&str, &str) = ("cluster.sh", include_str!("programs/cluster.sh"));
+
 fn postgres(backend: Backend, script: (&str, &str), expected: &[&str], at_least: usize) -> Result<Told, String> {
     let gated = run(&Program {
         backend,
         command: &["sh", script.0],
-        files: &[script],
+        files: &[CLUSTER, script],
         path: need::postgres().as_deref(),
         not_root: true,
         ..Program::default()

@@ -1,18 +1,6 @@
 # A PostgreSQL cluster from its first to its last moment, below the working directory: initdb, server, pgbench over
 # a unix socket, a query that parallel workers answer through dynamic shared memory, an ordinary stop.
-set -eu
-data=$PWD/data
-export PGHOST="$PWD" PGUSER=postgres PGDATABASE=postgres
-
-initdb -D "$data" -A trust -U postgres --no-sync --no-locale -E UTF8 >initdb.out
-cat >>"$data/postgresql.conf" <<CONF
-listen_addresses = ''
-unix_socket_directories = '$PWD'
-shared_memory_type = sysv
-dynamic_shared_memory_type = sysv
-shared_buffers = 16MB
-fsync = off
-CONF
+. ./cluster.sh
 
 pg_ctl -D "$data" -l server.log -w -t 60 start >pg_ctl.out
 trap 'pg_ctl -D "$data" -m immediate stop >>pg_ctl.out 2>&1 || true' EXIT

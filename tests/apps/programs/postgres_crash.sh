@@ -1,17 +1,5 @@
 # A postmaster killed while one of its backends is attached: a new one must not start until that backend is gone, and then it recovers.
-set -eu
-data=$PWD/data
-export PGHOST="$PWD" PGUSER=postgres PGDATABASE=postgres
-
-initdb -D "$data" -A trust -U postgres --no-sync --no-locale -E UTF8 >initdb.out
-cat >>"$data/postgresql.conf" <<CONF
-listen_addresses = ''
-unix_socket_directories = '$PWD'
-shared_memory_type = sysv
-dynamic_shared_memory_type = sysv
-shared_buffers = 16MB
-fsync = off
-CONF
+. ./cluster.sh
 
 start() {
     pg_ctl -D "$data" -l "$1" -w -t 60 start >>pg_ctl.out 2>&1
