@@ -81,7 +81,9 @@ man: build ## make the man pages into target/man
 	@mkdir -p target/man
 	$(CMD) man target/man
 
-install: build man ## install under PREFIX (/usr/local), below DESTDIR if set
+# Builds nothing: root, who installs, often has no cargo, and should not own what is in target.
+install: ## install what make built under PREFIX (/usr/local), below DESTDIR if set
+	@test -x $(CMD) -a -f $(LIB) || { echo 'make install: nothing is built yet; run make first' >&2; exit 1; }
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 755 $(CMD) $(DESTDIR)$(PREFIX)/bin/shmgate
 	install -m 755 $(LIB) $(DESTDIR)$(PREFIX)/lib/libshmgate.so.$(VERSION)
@@ -89,7 +91,9 @@ install: build man ## install under PREFIX (/usr/local), below DESTDIR if set
 	ln -sf libshmgate.so.0 $(DESTDIR)$(PREFIX)/lib/libshmgate.so
 	install -m 644 include/shmgate.h $(DESTDIR)$(PREFIX)/include/shmgate.h
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' shmgate.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/shmgate.pc
-	install -m 644 target/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	$(CMD) man $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(DESTDIR)$(PREFIX)/share/doc/shmgate
+	install -m 644 README.md CHANGELOG.md docs/*.md $(DESTDIR)$(PREFIX)/share/doc/shmgate/
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 	$(CMD) completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/shmgate
 	$(CMD) completions zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_shmgate
@@ -101,6 +105,7 @@ uninstall: ## remove what install put there
 	    $(DESTDIR)$(PREFIX)/include/shmgate.h $(DESTDIR)$(PREFIX)/share/man/man1/shmgate.1 $(DESTDIR)$(PREFIX)/share/man/man1/shmgate-*.1 \
 	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/shmgate $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_shmgate \
 	    $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/shmgate.fish
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/shmgate
 
 clean: ## remove what was built
 	$(CARGO) clean

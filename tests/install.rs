@@ -67,6 +67,7 @@ fn what_is_installed_is_enough_to_build_against_and_to_run() {
         "include/shmgate.h",
         "share/man/man1/shmgate.1",
         "share/man/man1/shmgate-run.1",
+        "share/doc/shmgate/policy.md",
         "share/bash-completion/completions/shmgate",
     ] {
         let meta = fs::metadata(installed.prefix.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
@@ -99,5 +100,7 @@ fn what_is_installed_is_enough_to_build_against_and_to_run() {
 
     let destdir = format!("DESTDIR={}", installed._root.path().display());
     run(Command::new("make").current_dir(workspace()).args(["uninstall", "PREFIX=/opt/shmgate", &destdir]));
-    assert!(!installed.prefix.join("bin/shmgate").exists() && !installed.prefix.join("lib/libshmgate.so").exists());
+    for gone in ["bin/shmgate", "lib/libshmgate.so", "share/doc/shmgate"] {
+        assert!(!installed.prefix.join(gone).exists(), "{gone}");
+    }
 }

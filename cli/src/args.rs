@@ -221,8 +221,8 @@ Environment:
     override_usage = "shmgate run [OPTIONS] -- COMMAND [ARGUMENT]..."
 )]
 pub struct RunOptions {
-    /// What serves the calls: auto, kernel or userspace
-    #[arg(long, value_name = "B")]
+    /// What serves the calls
+    #[arg(long, value_name = "B", value_parser = ["auto", "kernel", "userspace"])]
     pub backend: Option<String>,
     /// The namespace of the userspace backend
     #[arg(long, value_name = "N")]

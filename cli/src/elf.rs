@@ -27,10 +27,10 @@ pub struct Elf {
 }
 
 impl Elf {
-    /// Reads an ELF file's headers; `None` if it is none, or a damaged one.
+    /// Reads an ELF file's headers; `None` if it is none.
     ///
     /// # Errors
-    /// When the file can't be read.
+    /// When the file can't be read; [`io::ErrorKind::InvalidData`] for a damaged one.
     pub fn read(path: &Path) -> io::Result<Option<Elf>> {
         let mut file = File::open(path)?;
         let mut magic = [0; 4];
@@ -40,11 +40,12 @@ impl Elf {
         file.rewind()?;
         // Headers only: executables of several hundred megabytes exist.
         let cache = ReadCache::new(BufReader::new(file));
-        Ok(match FileKind::parse(&cache) {
+        let elf = match FileKind::parse(&cache) {
             Ok(FileKind::Elf32) => parse::<elf::FileHeader32<Endianness>, _>(&cache),
             Ok(FileKind::Elf64) => parse::<elf::FileHeader64<Endianness>, _>(&cache),
             _ => None,
-        })
+        };
+        elf.map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
     /// True if the loader is glibc's, whose rules for preloading are the ones that the library is made for.
@@ -100,12 +101,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_elf_is_none() {
+    fn what_is_no_elf_is_none_and_half_of_one_is_damaged() {
         let temp = tempfile::tempdir().unwrap();
         let file = temp.path().join("x");
-        for bytes in [&b""[..], b"#!/bin/sh\n", b"\x7fELF", b"\x7fELF\x02\x01\x01 and nothing more"] {
+        let read = |bytes: &[u8]| {
             std::fs::write(&file, bytes).unwrap();
-            assert_eq!(Elf::read(&file).unwrap(), None);
+            Elf::read(&file).map_err(|error| error.kind())
+        };
+        for bytes in [&b""[..], b"#!/bin/sh\n"] {
+            assert_eq!(read(bytes), Ok(None));
+        }
+        for bytes in [&b"\x7fELF"[..], b"\x7fELF\x02\x01\x01 and nothing more"] {
+            assert_eq!(read(bytes), Err(io::ErrorKind::InvalidData));
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::env;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use shmgate_core::backend::kernel::{Functions, Kernel};
@@ -81,10 +81,8 @@ fn try_file(path: &CString) -> Result<(), Errno> {
 }
 
 /// Checks what the library will read, the options' values and the environment's: it would refuse each call for one that means nothing.
-pub fn check(options: &RunOptions) -> Result<(), Failure> {
-    if let Some(backend) = &options.backend {
-        Choice::parse(backend).map_err(|error| Failure::usage(format!("--backend: {error}")))?;
-    }
+/// Gives the namespace's directory, where the userspace backend is asked for.
+pub fn check(options: &RunOptions) -> Result<Option<PathBuf>, Failure> {
     let is_given = |name: &str| match name {
         "SHMGATE_BACKEND" => options.backend.is_some() || options.isolate,
         "SHMGATE_LOG_FORMAT" => options.json,
@@ -97,7 +95,7 @@ pub fn check(options: &RunOptions) -> Result<(), Failure> {
     })
     .map_err(Failure::usage)?;
     if options.isolate {
-        return Ok(());
+        return Ok(None);
     }
     let (what, namespace) = match (&options.namespace, variable("SHMGATE_NAMESPACE")) {
         (Some(name), _) => ("--namespace", name.clone()),
@@ -106,14 +104,15 @@ pub fn check(options: &RunOptions) -> Result<(), Failure> {
     };
     let name = namespace.to_str().ok_or_else(|| Failure::usage(format!("{what}: {} is not UTF-8", namespace.display())))?;
     let dir = directory(name).map_err(|error| Failure::usage(format!("{what}: {error}")))?;
-    if backend(options) == "userspace" {
-        // As the command's first call would, which could only be refused.
-        Registry::open_or_create(&dir).map_err(Failure::usage)?;
-    }
     if options.namespace.is_some() && backend(options) == "kernel" {
         return Err(Failure::usage("--namespace: the kernel's backend has none; leave it out, or take --backend userspace"));
     }
-    Ok(())
+    Ok((backend(options) == "userspace").then_some(dir))
+}
+
+/// Makes the namespace, as the command's first call would, which could only be refused.
+pub fn make_namespace(directory: &Path) -> Result<(), Failure> {
+    Registry::open_or_create(directory).map(drop).map_err(Failure::usage)
 }
 
 /// The backend that is asked for.

@@ -154,9 +154,10 @@ fn list<T>(values: &[T], one: impl Fn(&T) -> String) -> String {
 }
 
 fn amounts(quota: &Quota) -> String {
+    let count = |count: u64, one: &str, more: &str| format!("{count} {}", if count == 1 { one } else { more });
     let bytes = quota.bytes.map(|bytes| Size(bytes).to_string());
-    let segments = quota.segments.map(|count| format!("{count} segments"));
-    let attaches = quota.attaches.map(|count| format!("{count} attaches"));
+    let segments = quota.segments.map(|segments| count(segments, "segment", "segments"));
+    let attaches = quota.attaches.map(|attaches| count(attaches, "attach", "attaches"));
     [bytes, segments, attaches].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 

@@ -34,6 +34,7 @@ enum Reason {
     Machine,
     Loader(String),
     Unreadable(String),
+    Damaged,
     ClearsEnvironment,
 }
 
@@ -53,6 +54,7 @@ impl Ungated {
             Reason::Machine => format!("{program} is for another architecture than libshmgate.so"),
             Reason::Loader(loader) => format!("{program} is loaded by {loader}, not by glibc's loader"),
             Reason::Unreadable(why) => format!("{program} can't be read ({why}), so nobody can say whether it would be gated"),
+            Reason::Damaged => format!("{program} is a damaged ELF file"),
             Reason::ClearsEnvironment => format!("{program} is run by env with a cleared environment, without the library"),
         }
     }
@@ -65,6 +67,7 @@ impl fmt::Display for Ungated {
             Reason::Rights(_) => "run shmgate with the rights that it gets",
             Reason::Machine | Reason::Loader(_) => "use a build of shmgate for it",
             Reason::Unreadable(_) => "make it readable",
+            Reason::Damaged => "build or install it anew",
             Reason::ClearsEnvironment => "name the program itself",
         };
         write!(f, "{}; {hint}, or let it run unwatched with --allow-ungated", self.fact())
@@ -137,6 +140,7 @@ pub fn judge(path: &Path, machine: Machine) -> Result<(), Ungated> {
 fn judge_at(path: &Path, machine: Machine, depth: usize) -> Result<(), Ungated> {
     let refused = |reason: Reason| Err(Ungated { program: path.into(), reason });
     let elf = match Elf::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => return refused(Reason::Damaged),
         Err(error) => return refused(Reason::Unreadable(words(&error))),
         Ok(elf) => elf,
     };

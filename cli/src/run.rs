@@ -17,7 +17,7 @@ use crate::{policy, program, sessions, summary};
 
 /// Runs the command; returns its exit status.
 pub fn run(options: &RunOptions) -> Result<u8, Failure> {
-    environment::check(options)?;
+    let namespace = environment::check(options)?;
     let policy = policy::resolve(&options.limits)?;
     let library = Library::find()?;
     let (name, arguments) = options.command.split_first().ok_or_else(|| Failure::usage("no command"))?;
@@ -32,6 +32,9 @@ pub fn run(options: &RunOptions) -> Result<u8, Failure> {
         let what = "this run's segments are to be elsewhere than the session's";
         let hint = "drop --isolate, --backend and --namespace, or take another session with --session DIR";
         return Err(Failure::usage(format!("SHMGATE_SESSION: session {}: {what}; {hint}", dir.display())));
+    }
+    if let Some(directory) = namespace {
+        environment::make_namespace(&directory)?;
     }
 
     let signals = Signals::hold();

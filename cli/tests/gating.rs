@@ -14,6 +14,7 @@ use shmgate_testkit::{Outcome, Run, Status, command, library, root_trials, run_t
 fn main() -> ExitCode {
     let mut all = trials![
         a_static_program_is_refused,
+        a_damaged_program_is_refused,
         a_program_for_another_loader_is_refused,
         a_program_for_another_machine_is_refused,
         scripts_are_judged_by_their_interpreter,
@@ -65,6 +66,15 @@ fn a_program_for_another_machine_is_refused() {
     bytes[18..20].copy_from_slice(&0x7fff_u16.to_ne_bytes());
     fs::write(&program, bytes).unwrap();
     refused(&run([&program]).output(), 125, &["another architecture"]);
+}
+
+/// execvp would give it to the shell.
+fn a_damaged_program_is_refused() {
+    let temp = place();
+    let program = compile("hello", temp.path(), &[]);
+    let bytes = fs::read(&program).unwrap();
+    fs::write(&program, &bytes[..100]).unwrap();
+    refused(&run([&program]).output(), 125, &["damaged ELF file"]);
 }
 
 fn scripts_are_judged_by_their_interpreter() {

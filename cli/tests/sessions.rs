@@ -112,7 +112,10 @@ fn what_the_outer_session_cant_give_is_refused() {
     refused_within(&["--max-segments", "1"], "--dry-run", "has a policy, which holds for this run too");
     refused_within(&[], "--max-segments 2", "has no policy");
     refused_within(&[], "--isolate", "elsewhere");
-    refused_within(&[], "--backend userspace", "elsewhere");
+    let temp = place();
+    let namespace = temp.path().join("made-in-vain");
+    refused_within(&[], &format!("--backend userspace --namespace {}", namespace.display()), "elsewhere");
+    assert!(!namespace.exists());
     refused_within(&["--isolate"], "--backend kernel", "elsewhere");
     // The same place and the same limits are no others.
     script(&["--isolate"], "$shmgate run --backend userspace -- true").silent();
