@@ -172,7 +172,7 @@ impl Gate {
     fn load_policy(&mut self, file: &CString) {
         let path = Path::new(OsStr::from_bytes(file.as_bytes()));
         // A pipe might keep the host waiting for ever.
-        if crate::sys::stat(file, true).is_ok_and(|stat| stat.st_mode & libc::S_IFMT != libc::S_IFREG) {
+        if sys::stat(file, true).is_ok_and(|stat| stat.st_mode & libc::S_IFMT != libc::S_IFREG) {
             return self.refuse_all(&format!("policy {}: not a regular file", path.display()));
         }
         match fs::read_to_string(path).map_err(|error| format!("{}: {}", path.display(), describe(&error))) {
