@@ -294,14 +294,15 @@ pub fn write_host<T: Copy>(address: u64, value: &T) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The caller's effective user id, if `len` bytes at `address`, at most a page, can be written; the id costs no call more. What was
-/// there may be lost.
+const LEAST_PAGE: u64 = 4096;
+
+/// The caller's effective user id, if `len` bytes at `address`, at most a page, can be written; the id costs no call more. What the
+/// last four bytes held may be lost, and nothing else.
 ///
 /// # Errors
 /// EFAULT.
 #[inline(always)]
 pub fn writable_by(address: u64, len: usize) -> Result<u32, Errno> {
-    const LEAST_PAGE: u64 = 4096;
     // Most hosts give an address in their own frame, and a page that our frame lies in can be written: no need to ask.
     let frame = 0_u8;
     let is_beside = |at: u64| (at ^ (&raw const frame).addr() as u64) < LEAST_PAGE;
@@ -314,10 +315,27 @@ pub fn writable_by(address: u64, len: usize) -> Result<u32, Errno> {
 #[inline(never)]
 fn write_uids(address: u64, len: usize) -> Result<u32, Errno> {
     let last = address.checked_add(len as u64 - 4).ok_or(Errno::EFAULT)?;
+    if address / LEAST_PAGE == last / LEAST_PAGE {
+        let mut spare = 0_u32;
+        return write_uids_to((&raw mut spare).addr() as u64, last);
+    }
+    if !is_readable(address) {
+        return Err(Errno::EFAULT);
+    }
+    let first = address as *mut u32;
+    // SAFETY: it can be read.
+    let kept = unsafe { first.read_unaligned() };
+    let uid = write_uids_to(address, last)?;
+    // SAFETY: the kernel has just written there.
+    unsafe { first.write_unaligned(kept) };
+    Ok(uid)
+}
+
+/// Of what the kernel writes to a host's memory this is the cheapest, and it has three places.
+fn write_uids_to(first: u64, last: u64) -> Result<u32, Errno> {
     let mut uid = 0_u32;
-    // Of what the kernel writes to a host's memory it is the cheapest, and it has three places.
     // SAFETY: a bad address is an EFAULT; the host means these bytes to be written.
-    let failed = unsafe { libc::syscall(libc::SYS_getresuid, address, &raw mut uid, last) } != 0;
+    let failed = unsafe { libc::syscall(libc::SYS_getresuid, first, &raw mut uid, last) } != 0;
     if failed { Err(Errno::EFAULT) } else { Ok(uid) }
 }
 
@@ -355,11 +373,34 @@ pub fn getegid() -> u32 {
 
 /// True if `gid` is one of the caller's supplementary groups.
 pub fn is_in_group(gid: u32) -> bool {
-    // As many as a handler's stack can bear; the few processes that have more ask piecemeal otherwise.
-    let mut groups = [0; 256];
-    // SAFETY: `groups` has room for as many as are asked for.
-    let count = unsafe { libc::getgroups(groups.len() as i32, groups.as_mut_ptr()) };
-    usize::try_from(count).is_ok_and(|count| groups[..count].contains(&gid))
+    // As many as a handler's stack can bear.
+    let mut few = [0; 256];
+    match groups(&mut few) {
+        Ok(groups) => groups.contains(&gid),
+        Err(_) => is_in_many_groups(gid),
+    }
+}
+
+#[cold]
+fn is_in_many_groups(gid: u32) -> bool {
+    /// NGROUPS_MAX of Linux.
+    const MOST: usize = 65536;
+    let (len, protection) = (MOST * size_of::<u32>(), libc::PROT_READ | libc::PROT_WRITE);
+    // SAFETY: new memory, wherever the kernel puts it.
+    let Ok(at) = (unsafe { mmap(0, len, protection, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) }) else { return false };
+    // SAFETY: it is zeroed, this long, and only ours until it is unmapped.
+    let is_one =
+        groups(unsafe { core::slice::from_raw_parts_mut(at as *mut u32, MOST) }).is_ok_and(|groups| groups.contains(&gid));
+    // SAFETY: nobody else knows of it.
+    let _ = unsafe { munmap(at, len) };
+    is_one
+}
+
+/// The caller's supplementary groups; EINVAL if `room` is too small for them.
+fn groups(room: &mut [u32]) -> Result<&[u32], Errno> {
+    // SAFETY: `room` has room for as many as are asked for.
+    let count = unsafe { libc::getgroups(room.len() as i32, room.as_mut_ptr()) };
+    usize::try_from(count).map(|count| &room[..count]).map_err(|_| Errno::last())
 }
 
 /// True if the caller has the capability with this number in its effective set.

@@ -1,8 +1,22 @@
 /* Who may do what, by class: owner, group, others; the first that matches decides. Needs root for the uids. */
 #include "trace.h"
 #include <grp.h>
+#include <stddef.h>
 
 static int shmid;
+
+/* A refused call leaves the buffer alone, in one page and over the edge of two. (What Linux does not use of it is not looked at.) */
+static void refused_into(const char *where, struct shmid_ds *ds)
+{
+	struct shmid_ds before;
+	memset(ds, 0x5a, sizeof *ds);
+	before = *ds;
+	errno = 0;
+	int result = shmctl(shmid, IPC_STAT, ds);
+	if (result == -1)
+		printf("%s: %s, %s\n", where, errname(errno),
+		       memcmp(ds, &before, offsetof(struct shmid_ds, shm_nattch) + sizeof ds->shm_nattch) ? "changed" : "as it was");
+}
 
 /* In a child with these ids and no others. */
 static void as(const char *who, uid_t uid, gid_t gid, const gid_t *groups, size_t count)
@@ -27,6 +41,9 @@ static void as(const char *who, uid_t uid, gid_t gid, const gid_t *groups, size_
 		T(shmat(shmid, NULL, SHM_RDONLY | SHM_EXEC));
 		T(shmctl(shmid, IPC_STAT, &ds));
 		T(shmctl(shmid, IPC_STAT, NULL));
+		static _Alignas(4096) char pages[2 * 4096];
+		refused_into("in a page", (struct shmid_ds *)pages);
+		refused_into("over an edge", (struct shmid_ds *)(pages + 4096 - 8));
 		T(shmctl(shmid & 0x7fff, SHM_STAT, &ds) == -1 ? -1 : 0);
 		T(shmctl(shmid & 0x7fff, 15 /* SHM_STAT_ANY */, &ds) == -1 ? -1 : 0);
 		T(shmctl(shmid, IPC_SET, NULL));
@@ -43,6 +60,12 @@ static void everyone(void)
 	as("creator's group", 1005, 1002, NULL, 0);
 	as("supplementary group", 1005, 1009, (gid_t[]){1010, 1002}, 2);
 	as("stranger", 1005, 1009, NULL, 0);
+	static gid_t many[1000];
+	for (unsigned i = 0; i < 1000; i++)
+		many[i] = 5000 - i;
+	as("a thousand groups", 1005, 1009, many, 1000);
+	many[999] = 1002;
+	as("one of a thousand groups", 1005, 1009, many, 1000);
 }
 
 int main(void)

@@ -114,6 +114,7 @@ impl Userspace {
     #[inline(never)]
     fn stat(&self, found: &Found<'_>, asks: bool, buf: u64) -> Result<u64, Errno> {
         let &Found { segment, mut word, .. } = found;
+        // A call that is refused leaves the buffer alone, but for a reserved word at its end.
         let uid = sys::writable_by(buf, size_of::<libc::shmid_ds>());
         if asks && !permission::may_access_as(segment, word, READ, || uid.unwrap_or_else(|_| sys::geteuid())) {
             return Err(Errno::EACCES);
