@@ -10,6 +10,7 @@ use shmgate_core::backend::userspace::layout::SEGMENTS;
 use shmgate_core::policy::size::{self, SizeError};
 
 use crate::failure::{Failure, USAGE, written};
+use crate::segments::options::LsOptions;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -38,6 +39,7 @@ struct Cli {
 pub enum Command {
     Run(RunOptions),
     Log(LogOptions),
+    Ls(LsOptions),
     /// Work with policy files
     #[command(subcommand, arg_required_else_help = true)]
     Policy(PolicyCommand),

@@ -125,7 +125,7 @@ fn inherited_backend() -> String {
 }
 
 /// The system calls: libc's functions may be gated themselves.
-const KERNEL: Kernel = Kernel(Functions::SYSTEM_CALLS);
+pub const KERNEL: Kernel = Kernel(Functions::SYSTEM_CALLS);
 
 /// True if the kernel serves the calls of a run with these options.
 pub fn kernel_serves(options: &RunOptions) -> bool {

@@ -5,6 +5,7 @@
 //! | `args` | the options of all subcommands, and their help |
 //! | `run` | `shmgate run`, with `environment`, `library`, `program` (and `elf`, `script`), `sessions` (and `members`), `child`, `summary`, `isolation` |
 //! | `log` | `shmgate log` |
+//! | `segments` | `shmgate ls`, `show`, `rm`, `gc` |
 //! | `policy` | `shmgate policy check`, and `run`'s policy options |
 //! | `namespace` | `shmgate namespace list`, `create`, `remove`, `check` |
 //! | `completions`, `man` | what is generated from the definitions in `args` |
@@ -29,6 +30,7 @@ mod policy;
 mod program;
 mod run;
 mod script;
+mod segments;
 mod sessions;
 mod summary;
 mod system;
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
     let done = args::parse().and_then(|command| match command {
         Command::Run(options) => run::run(&options),
         Command::Log(options) => log::log(&options),
+        Command::Ls(options) => segments::ls(&options),
         Command::Policy(PolicyCommand::Check { file }) => policy::check(&file),
         Command::Namespace(NamespaceCommand::List { json }) => namespace::list(json),
         Command::Namespace(NamespaceCommand::Create(options)) => namespace::create(&options),

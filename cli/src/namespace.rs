@@ -14,7 +14,7 @@ use crate::failure::{FAILED, Failure, quoted, say, words, written};
 use crate::isolation;
 
 /// The directory that a name on the command line means.
-fn named(name: &OsStr) -> Result<PathBuf, Failure> {
+pub fn named(name: &OsStr) -> Result<PathBuf, Failure> {
     directory(text_of(name)?).map_err(Failure::usage)
 }
 
@@ -22,7 +22,8 @@ fn text_of(name: &OsStr) -> Result<&str, Failure> {
     name.to_str().ok_or_else(|| Failure::usage(format!("namespace {}: not UTF-8", name.display())))
 }
 
-fn none(dir: &Path) -> Failure {
+/// That there is no namespace in a directory.
+pub fn none(dir: &Path) -> Failure {
     let what = match fs::symlink_metadata(dir.join("registry")) {
         _ if dir.is_symlink() => "is a symbolic link; name the directory itself",
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => "Permission denied; do it as the user whose it is",
@@ -31,20 +32,17 @@ fn none(dir: &Path) -> Failure {
     Failure::new(FAILED, format!("namespace {}: {what}", dir.display()))
 }
 
-/// A line of the list.
-struct Row {
-    name: String,
-    dir: PathBuf,
-    is_shared: bool,
-    /// `None` if it can't be read.
-    usage: Option<Usage>,
+/// A namespace of the user's, or a shared one.
+#[derive(Debug)]
+pub struct Named {
+    pub name: String,
+    pub dir: PathBuf,
+    pub is_shared: bool,
 }
 
-/// `shmgate namespace list`.
-pub fn list(json: bool) -> Result<u8, Failure> {
-    isolation::sweep();
-    let mut rows = Vec::new();
-    let mut status = 0;
+/// All namespaces that have names, in their order.
+pub fn all() -> Result<Vec<Named>, Failure> {
+    let mut all = Vec::new();
     for (place, prefix) in [(isolation::base()?.as_path(), ""), (root(), SHARED)] {
         let entries = match fs::read_dir(place) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -56,17 +54,30 @@ pub fn list(json: bool) -> Result<u8, Failure> {
             // Whatever has no name of a namespace is none.
             let Some(name) = name.to_str().and_then(|name| name.strip_prefix(prefix)) else { continue };
             let dir = entry.path();
-            if directory(name).is_err() || !check::exists(&dir) {
-                continue;
+            if directory(name).is_ok() && check::exists(&dir) {
+                all.push(Named { name: name.to_owned(), dir, is_shared: !prefix.is_empty() });
             }
-            let usage = check::usage(&dir).map_err(|error| {
-                say(error);
-                status = FAILED;
-            });
-            rows.push(Row { name: name.to_owned(), dir, is_shared: !prefix.is_empty(), usage: usage.ok() });
         }
     }
-    rows.sort_by(|one, other| one.name.cmp(&other.name));
+    all.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(all)
+}
+
+/// A line of the list: a namespace, and what is in it; `None` if it can't be read.
+type Row = (Named, Option<Usage>);
+
+/// `shmgate namespace list`.
+pub fn list(json: bool) -> Result<u8, Failure> {
+    isolation::sweep();
+    let mut status = 0;
+    let look = |one: Named| {
+        let usage = check::usage(&one.dir).map_err(|error| {
+            say(error);
+            status = FAILED;
+        });
+        (one, usage.ok())
+    };
+    let rows: Vec<Row> = all()?.into_iter().map(look).collect();
     let text = if json { as_json(&rows) } else { as_table(&rows) };
     written(io::stdout().write_all(text.as_bytes()))?;
     Ok(status)
@@ -75,11 +86,11 @@ pub fn list(json: bool) -> Result<u8, Failure> {
 /// Columns as lsipc has them: names to the left, numbers to the right.
 fn as_table(rows: &[Row]) -> String {
     let mut lines = vec![["NAME", "SEGMENTS", "BYTES", "PROCESSES", "SHARED"].map(str::to_owned)];
-    lines.extend(rows.iter().map(|row| {
-        let number = |of: fn(&Usage) -> u64| row.usage.as_ref().map_or("?".to_owned(), |usage| of(usage).to_string());
-        let is_shared = if row.is_shared { "yes" } else { "no" };
+    lines.extend(rows.iter().map(|(one, usage)| {
+        let number = |of: fn(&Usage) -> u64| usage.as_ref().map_or("?".to_owned(), |usage| of(usage).to_string());
+        let is_shared = if one.is_shared { "yes" } else { "no" };
         [
-            row.name.clone(),
+            one.name.clone(),
             number(|usage| usage.segments),
             number(|usage| usage.bytes),
             number(|usage| usage.processes),
@@ -104,7 +115,7 @@ fn as_table(rows: &[Row]) -> String {
 fn as_json(rows: &[Row]) -> String {
     let objects: Vec<String> = rows
         .iter()
-        .map(|Row { name, dir, is_shared, usage }| {
+        .map(|(Named { name, dir, is_shared }, usage)| {
             let number = |of: fn(&Usage) -> u64| usage.as_ref().map_or("null".to_owned(), |usage| of(usage).to_string());
             let (segments, bytes) = (number(|usage| usage.segments), number(|usage| usage.bytes));
             let processes = number(|usage| usage.processes);
@@ -224,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_table_is_aligned() {
-        let row = |name: &str, usage| Row { name: name.into(), dir: "/d".into(), is_shared: name == "b", usage };
+        let row = |name: &str, usage| (Named { name: name.into(), dir: "/d".into(), is_shared: name == "b" }, usage);
         let usage = Usage { segments: 2, bytes: 1 << 40, processes: 10 };
         let text = as_table(&[row("a-long-name", Some(usage)), row("b", None)]);
         assert_eq!(

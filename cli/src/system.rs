@@ -1,12 +1,13 @@
 //! The system calls that neither std nor the engine has, as safe functions.
 #![allow(unsafe_code)]
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use shmgate_core::backend::{Backend, Served};
 
@@ -27,6 +28,39 @@ pub struct Ids {
 pub fn ids() -> Ids {
     // SAFETY: these always succeed.
     unsafe { Ids { uid: libc::getuid(), gid: libc::getgid(), euid: libc::geteuid(), egid: libc::getegid() } }
+}
+
+/// The name of a user, if it has one.
+pub fn user_name(uid: u32) -> Option<String> {
+    // SAFETY: the command has one thread; the entry stays until the next look-up, and its name is NUL-terminated.
+    unsafe { libc::getpwuid(uid).as_ref() }.map(|entry| unsafe { CStr::from_ptr(entry.pw_name) }.to_string_lossy().into_owned())
+}
+
+/// The name of a group, if it has one.
+pub fn group_name(gid: u32) -> Option<String> {
+    // SAFETY: as above.
+    unsafe { libc::getgrgid(gid).as_ref() }.map(|entry| unsafe { CStr::from_ptr(entry.gr_name) }.to_string_lossy().into_owned())
+}
+
+/// The user with this name.
+pub fn user_id(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: as above, and the name is NUL-terminated.
+    unsafe { libc::getpwnam(name.as_ptr()).as_ref() }.map(|entry| entry.pw_uid)
+}
+
+/// How long ago the machine was started, as the times of processes count it.
+pub fn since_boot() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: there is room for the answer.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// The ticks of the times in /proc, in a second.
+pub fn ticks_per_second() -> u64 {
+    // SAFETY: it takes no pointer.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap_or(100).max(1)
 }
 
 /// True if the caller may execute `path`.

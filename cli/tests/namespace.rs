@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use common::{place, refused, shmgate, until_ended};
+use common::{Named, place, refused, shmgate, until_ended};
 use shmgate_core::backend::userspace::layout::{Header, Layout};
-use shmgate_core::backend::userspace::registry::{directory, shared_directory};
+use shmgate_core::backend::userspace::registry::directory;
 use shmgate_testkit::compile::program;
 use shmgate_testkit::run::TIMEOUT;
 use shmgate_testkit::{Agent, Namespace, Run, Status, Userspace, root_trials, run_trials, trials};
@@ -41,40 +41,6 @@ fn main() -> ExitCode {
     ];
     trials.extend(several_users);
     run_trials(trials)
-}
-
-/// A namespace of a test's own among the user's, gone with the test.
-struct Named {
-    name: String,
-    dir: PathBuf,
-}
-
-impl Named {
-    fn new(name: &str) -> Named {
-        let name = format!("test-{name}-{}", std::process::id());
-        Named { dir: directory(&name).unwrap(), name }
-    }
-
-    /// A shared one.
-    fn shared(name: &str) -> Named {
-        let mut named = Named::new(name);
-        named.dir = shared_directory(&named.name).unwrap();
-        named
-    }
-
-    fn agent(&self) -> Agent {
-        Agent::start(self.run(program("agent")))
-    }
-
-    fn run(&self, program: impl AsRef<OsStr>) -> Run {
-        shmgate(["run", "-q", "--backend", "userspace", "--namespace", &self.name, "--"]).arg(program)
-    }
-}
-
-impl Drop for Named {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.dir);
-    }
 }
 
 /// A place for a namespace that is not among the user's.

@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use shmgate_core::backend::userspace::registry::{directory, shared_directory};
+use shmgate_testkit::compile::program;
 use shmgate_testkit::process::readable;
-use shmgate_testkit::{Outcome, Run, Status, command};
+use shmgate_testkit::{Agent, Outcome, Run, Status, command};
 
 /// The command with these arguments, in a fresh IPC namespace.
 pub fn shmgate<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Run {
@@ -98,6 +100,40 @@ impl<R: Read + AsRawFd> Lines<R> {
                 Some(line) => before.push(line),
             }
         }
+    }
+}
+
+/// A namespace of a test's own among the user's, gone with the test.
+pub struct Named {
+    pub name: String,
+    pub dir: PathBuf,
+}
+
+impl Named {
+    pub fn new(name: &str) -> Named {
+        let name = format!("test-{name}-{}", std::process::id());
+        Named { dir: directory(&name).unwrap(), name }
+    }
+
+    /// A shared one.
+    pub fn shared(name: &str) -> Named {
+        let mut named = Named::new(name);
+        named.dir = shared_directory(&named.name).unwrap();
+        named
+    }
+
+    pub fn agent(&self) -> Agent {
+        Agent::start(self.run(program("agent")))
+    }
+
+    pub fn run(&self, program: impl AsRef<OsStr>) -> Run {
+        shmgate(["run", "-q", "--backend", "userspace", "--namespace", &self.name, "--"]).arg(program)
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
     }
 }
 

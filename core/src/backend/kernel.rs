@@ -62,6 +62,15 @@ impl Kernel {
         self.ask::<libc::shmid_ds>(0, IPC_INFO).is_ok()
     }
 
+    /// All segments of the IPC namespace, readable or not: their ids, and what shmctl says of them.
+    ///
+    /// # Errors
+    /// ENOSYS, or what a filter of system calls says: there is no System V shared memory.
+    pub fn segments(&self) -> Result<impl Iterator<Item = (i32, libc::shmid_ds)>, Errno> {
+        let (highest, _) = self.ask::<libc::shmid_ds>(0, SHM_INFO)?;
+        Ok((0..=highest).filter_map(|index| self.ask(index, SHM_STAT_ANY).ok()))
+    }
+
     /// shmctl into a buffer of our own; returns its value and what it filled.
     fn ask<T>(&self, shmid: i32, cmd: i32) -> Result<(i32, T), Errno> {
         // The kernel's longest answer is a shmid_ds; the others fit into it.
@@ -108,16 +117,9 @@ impl Backend for Kernel {
     }
 
     fn created_by(&self, pid: u32, size: u64, found: &mut dyn FnMut(i32) -> bool) {
-        let Ok((highest, _)) = self.ask::<libc::shmid_ds>(0, SHM_INFO) else { return };
-        for index in 0..=highest {
-            if let Ok((shmid, segment)) = self.ask::<libc::shmid_ds>(index, SHM_STAT_ANY)
-                && segment.shm_cpid as u32 == pid
-                && segment.shm_segsz as u64 == size
-                && found(shmid)
-            {
-                return;
-            }
-        }
+        let Ok(segments) = self.segments() else { return };
+        let is_it = |segment: &libc::shmid_ds| segment.shm_cpid as u32 == pid && segment.shm_segsz as u64 == size;
+        segments.filter(|(_, segment)| is_it(segment)).any(|(shmid, _)| found(shmid));
     }
 
     fn attached(&self, pid: u32) -> Option<u64> {

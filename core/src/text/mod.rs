@@ -79,7 +79,7 @@ impl<const N: usize> fmt::Write for Line<N> {
 }
 
 /// Bytes of a path in double quotes, everything but printable ASCII escaped, as C and (with `json`) JSON read it.
-pub(crate) struct Quoted<'a> {
+pub struct Quoted<'a> {
     pub bytes: &'a [u8],
     pub json: bool,
 }

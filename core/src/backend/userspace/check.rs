@@ -84,7 +84,7 @@ fn words(error: &io::Error) -> String {
 }
 
 /// Opens a namespace that is there.
-fn open(dir: &Path) -> Result<Registry, String> {
+pub(super) fn open(dir: &Path) -> Result<Registry, String> {
     if !exists(dir) {
         return Err(fault(dir, "there is none"));
     }
@@ -140,12 +140,12 @@ fn share(dir: &Path) -> io::Result<()> {
 }
 
 /// The file of lives; `None` if no process has ever lived there.
-fn lives(dir: &Path) -> Option<File> {
+pub(super) fn lives(dir: &Path) -> Option<File> {
     let path = CString::new(dir.join("lives").as_os_str().as_bytes()).ok()?;
     File::open(&path, libc::O_RDWR | libc::O_NOFOLLOW, 0).ok()
 }
 
-fn is_alive(lives: Option<&File>, process: u16) -> bool {
+pub(super) fn is_alive(lives: Option<&File>, process: u16) -> bool {
     lives.is_some_and(|lives| lives.is_byte_locked(process.into()).unwrap_or(true))
 }
 
@@ -199,7 +199,7 @@ pub fn holds(dir: &Path) -> Result<Vec<Hold>, String> {
     Ok(holds.into_iter().collect())
 }
 
-fn holders(registry: &Registry, segment: &Segment, word: Word, shmid: i32) -> Vec<Holder> {
+pub(super) fn holders(registry: &Registry, segment: &Segment, word: Word, shmid: i32) -> Vec<Holder> {
     let blocks = block_chain(registry, segment, shmid).0;
     let places = segment.holders.iter().chain(blocks.iter().flat_map(|(_, block)| block.holders.iter()));
     let mine = |holder: &Holder| holder.sequence == word.sequence % HOLDER_SEQUENCES;

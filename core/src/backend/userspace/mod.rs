@@ -23,6 +23,7 @@ mod permission;
 mod pieces;
 pub mod proc;
 pub mod registry;
+pub mod survey;
 
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::path::Path;

@@ -1,0 +1,129 @@
+//! Finding the segments: the kernel's, and those of all userspace namespaces of the user, or of those that were asked for.
+//!
+//! Looking changes nothing. A namespace that can't be read is said, and costs the others nothing.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use shmgate_core::backend::userspace::survey::{self, survey};
+use shmgate_core::backend::userspace::{check, registry};
+
+use super::options::Where;
+use super::processes::{Processes, Who};
+use super::users::Users;
+use super::{Place, Segment, kernel};
+use crate::environment::variable;
+use crate::failure::{FAILED, Failure, say};
+use crate::namespace;
+
+/// What was found.
+#[derive(Debug)]
+pub struct Survey {
+    pub segments: Vec<Segment>,
+    /// When, in seconds since the epoch.
+    pub now: u64,
+    pub processes: Processes,
+    pub users: Users,
+    /// False if something can't be read, which has been said.
+    pub is_whole: bool,
+}
+
+impl Survey {
+    /// Looks where `at` says.
+    ///
+    /// # Errors
+    /// A [`Failure`] for a namespace that is none, and where the kernel was asked for and has no segments to offer.
+    pub fn of(at: &Where) -> Result<Survey, Failure> {
+        let processes = Processes::default();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let mut found = Survey { segments: Vec::new(), now, processes, users: Users::default(), is_whole: true };
+        let asks_all = !at.kernel && at.namespaces.is_empty();
+        if at.kernel || asks_all {
+            match kernel::segments(&found.processes) {
+                Ok(segments) => found.segments.extend(segments),
+                // All that there is may well be none.
+                Err(_) if asks_all => {}
+                Err(errno) => {
+                    let hint = "leave out --kernel for the userspace backend's segments";
+                    let what = format!("the kernel's System V shared memory: {}; {hint}", errno.text());
+                    return Err(Failure::new(FAILED, what));
+                }
+            }
+        }
+        if asks_all {
+            for one in namespace::all()?.into_iter().chain(of_environment()) {
+                found.look_into(Place::Userspace { name: one.name, dir: one.dir });
+            }
+        }
+        for name in &at.namespaces {
+            let dir = namespace::named(name)?;
+            if !check::exists(&dir) {
+                return Err(namespace::none(&dir));
+            }
+            found.look_into(Place::Userspace { name: name.to_string_lossy().into_owned(), dir });
+        }
+        Ok(found)
+    }
+
+    /// Adds the segments of a userspace namespace, unless it has been looked into.
+    fn look_into(&mut self, place: Place) {
+        let Place::Userspace { dir, .. } = &place else { return };
+        let is_known = |known: &Segment| matches!(&*known.place, Place::Userspace { dir: known, .. } if known == dir);
+        if self.segments.iter().any(is_known) {
+            return;
+        }
+        let survey::Survey { segments, processes: live } = match survey(dir) {
+            Ok(survey) => survey,
+            Err(error) => {
+                say(error);
+                self.is_whole = false;
+                return;
+            }
+        };
+        let place = Rc::new(place);
+        self.segments.extend(segments.into_iter().map(|segment| from_registry(segment, &place, &live, &self.processes)));
+    }
+
+    /// The exit status, if all else goes well.
+    pub fn status(&self) -> u8 {
+        if self.is_whole { 0 } else { FAILED }
+    }
+}
+
+/// The namespace that the environment names, if it is a directory of its own: those with names are found anyway.
+fn of_environment() -> Option<namespace::Named> {
+    let name = variable("SHMGATE_NAMESPACE")?.into_string().ok()?;
+    let dir = registry::directory(&name).ok().filter(|dir: &PathBuf| Path::new(&name).is_absolute() && check::exists(dir))?;
+    Some(namespace::Named { name, dir, is_shared: false })
+}
+
+fn from_registry(segment: survey::Segment, place: &Rc<Place>, live: &[u32], processes: &Processes) -> Segment {
+    // Pids are as their processes saw themselves: whoever is known to live in the namespace is not gone, even if /proc has no such pid.
+    let who = |pid, time| match processes.who(pid, time) {
+        Who::Gone if live.contains(&pid) => Who::Unknown,
+        who => who,
+    };
+    Segment {
+        place: place.clone(),
+        id: segment.shmid,
+        key: segment.key,
+        mode: segment.mode,
+        uid: segment.uid,
+        gid: segment.gid,
+        cuid: segment.cuid,
+        cgid: segment.cgid,
+        size: segment.size,
+        rss: Some(segment.resident),
+        // tmpfs counts what is swapped out as resident.
+        swap: None,
+        nattch: segment.nattch,
+        cpid: segment.cpid,
+        lpid: segment.lpid,
+        atime: segment.atime,
+        dtime: segment.dtime,
+        ctime: segment.ctime,
+        creator: who(segment.cpid, segment.ctime),
+        last: who(segment.lpid, segment.atime.max(segment.dtime)),
+    }
+}
