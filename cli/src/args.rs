@@ -10,7 +10,7 @@ use shmgate_core::backend::userspace::layout::SEGMENTS;
 use shmgate_core::policy::size::{self, SizeError};
 
 use crate::failure::{Failure, USAGE, written};
-use crate::segments::options::LsOptions;
+use crate::segments::options::{GcOptions, LsOptions, RmOptions, ShowOptions};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -40,6 +40,9 @@ pub enum Command {
     Run(RunOptions),
     Log(LogOptions),
     Ls(LsOptions),
+    Show(ShowOptions),
+    Rm(RmOptions),
+    Gc(GcOptions),
     /// Work with policy files
     #[command(subcommand, arg_required_else_help = true)]
     Policy(PolicyCommand),

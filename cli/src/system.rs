@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use shmgate_core::backend::{Backend, Served};
+use shmgate_core::errno::Errno;
 
 fn c_path(path: &Path) -> Option<CString> {
     CString::new(path.as_os_str().as_bytes()).ok()
@@ -61,6 +62,20 @@ pub fn since_boot() -> Duration {
 pub fn ticks_per_second() -> u64 {
     // SAFETY: it takes no pointer.
     u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap_or(100).max(1)
+}
+
+/// Does something while a page of shared memory is mapped at the address that it is given; `None` if there is no memory for it.
+pub fn with_shared_page<T>(act: impl FnOnce(u64) -> T) -> Option<T> {
+    let (len, flags) = (shmgate_core::sys::page_size() as usize, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping, at an address of the kernel's choice.
+    let page = unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ, flags, -1, 0) };
+    if page == libc::MAP_FAILED {
+        return None;
+    }
+    let done = act(page.addr() as u64);
+    // SAFETY: it was mapped above, and nobody else has its address.
+    unsafe { libc::munmap(page, len) };
+    Some(done)
 }
 
 /// True if the caller may execute `path`.
@@ -117,10 +132,27 @@ pub struct Segment {
 pub fn segment(served: &Served, shmid: i32) -> Option<Segment> {
     /// `SHM_DEST`, which the libc crate has not.
     const REMOVED: u32 = 0o1000;
+    let stat = stat(served, shmid).ok()?;
+    Some(Segment { nattch: stat.shm_nattch, is_removed: u32::from(stat.shm_perm.mode) & REMOVED != 0 })
+}
+
+/// What IPC_STAT says of a segment.
+///
+/// # Errors
+/// Its own: EACCES, EINVAL, EIDRM.
+pub fn stat(served: &Served, shmid: i32) -> Result<libc::shmid_ds, Errno> {
     let mut stat = MaybeUninit::<libc::shmid_ds>::zeroed();
     // SAFETY: `stat` has room for the answer.
-    unsafe { served.shmctl(shmid, libc::IPC_STAT, stat.as_mut_ptr().expose_provenance() as u64) }.ok()?;
+    unsafe { served.shmctl(shmid, libc::IPC_STAT, stat.as_mut_ptr().expose_provenance() as u64) }?;
     // SAFETY: shmid_ds is plain data, and filled.
-    let stat = unsafe { stat.assume_init() };
-    Some(Segment { nattch: stat.shm_nattch, is_removed: u32::from(stat.shm_perm.mode) & REMOVED != 0 })
+    Ok(unsafe { stat.assume_init() })
+}
+
+/// IPC_RMID.
+///
+/// # Errors
+/// Its own: EPERM, EINVAL, EIDRM.
+pub fn remove(served: &Served, shmid: i32) -> Result<(), Errno> {
+    // SAFETY: it takes no buffer.
+    unsafe { served.shmctl(shmid, libc::IPC_RMID, 0) }.map(drop)
 }

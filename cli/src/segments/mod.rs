@@ -7,19 +7,30 @@
 //! | `processes`, `users` | what numbers stand for |
 //! | `filter` | choosing among them |
 //! | `columns`, `table`, `json` | showing them |
-//! | `ls` | the subcommand |
+//! | `target` | naming one |
+//! | `holders`, `container` | who has it attached |
+//! | `origin` | what journals and directories tell of it |
+//! | `keep` | what `gc` leaves alone |
+//! | `ls`, `show`, `remove` | the subcommands |
 //!
 //! Segments of other IPC namespaces than the command's own are not seen.
 
 mod columns;
+mod container;
 mod filter;
+mod holders;
 mod json;
+mod keep;
 mod kernel;
 mod ls;
 pub mod options;
+mod origin;
 mod processes;
+mod remove;
+mod show;
 mod survey;
 mod table;
+mod target;
 mod users;
 
 use std::path::PathBuf;
@@ -27,6 +38,8 @@ use std::rc::Rc;
 
 pub use ls::ls;
 use processes::Who;
+pub use remove::{gc, rm};
+pub use show::show;
 
 /// In a segment's mode: it goes with its last attach.
 const SHM_DEST: u32 = 0o1000;

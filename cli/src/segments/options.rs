@@ -1,10 +1,12 @@
 //! The options of `ls`, `show`, `rm` and `gc`, and their help.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::Args;
 
 use super::columns::{self, Column};
+use super::target::Target;
 use crate::system;
 
 /// List shared memory segments
@@ -34,6 +36,111 @@ pub struct LsOptions {
     pub at: Where,
     #[command(flatten)]
     pub output: Output,
+}
+
+/// Show a segment and who holds it
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Shows one segment in full, and every process that has it attached: pid, user, container or control group, addresses, whether it                   may write, since when, and the command. A number is an id, 0x... a key. What can't be seen for lack of rights is said.\n\n                  Since when something is attached, which executable created the segment and which path its key came from, the journals of                   sessions know: those given with --session, and those in which creator and holders run.\n\n                  The exit status is 1 if there is no such segment, 2 if it may be one of several.",
+    after_help = "Examples:
+  Who keeps the database from starting:
+    shmgate show 0x0052e2c1
+  A segment of a userspace namespace:
+    shmgate show --namespace build 32769
+  Which file below /srv the key was made of:
+    shmgate show --find-path /srv 0x5e000001
+  The pids that hold it:
+    shmgate show --json 5 | jq '.holders[].pid'"
+)]
+pub struct ShowOptions {
+    /// The segment: its id, or its key as 0x5e000001
+    #[arg(value_name = "ID|KEY", value_parser = Target::parse)]
+    pub target: Target,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Ask the journal of the session in DIR too; may be given more than once
+    #[arg(long = "session", value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub sessions: Vec<PathBuf>,
+    /// Look below DIR for files of which ftok makes the key; may be given more than once
+    #[arg(long = "find-path", value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub find_paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub at: Where,
+}
+
+/// Remove segments
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Removes segments: those that are named, or those that the filters let through, or of the named ones those that they let                   through. It prints them first, and asks; where standard input is no terminal it needs --yes.\n\n                  What is attached stays, unless --force is given: then it is marked, its key is free at once, and its memory goes with its last                   attach. A segment that changed since it was listed, or whose id was given out again, stays. The exit status is 1 if anything that was named,                   or was to be removed, stays.",
+    after_help = "Examples:
+  By id, and by key:
+    shmgate rm 5 0x5e000001
+  What a user left, without asking:
+    shmgate rm --yes --orphans --owner build
+  What would be removed:
+    shmgate rm --dry-run --world",
+    group = clap::ArgGroup::new("which").args(["targets", "orphans", "world", "owner", "key", "older_than"]).required(true).multiple(true)
+)]
+pub struct RmOptions {
+    /// Segments: ids, or keys as 0x5e000001
+    #[arg(value_name = "ID|KEY", value_parser = Target::parse)]
+    pub targets: Vec<Target>,
+    /// Remove what is attached too
+    #[arg(short, long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub consent: Consent,
+    #[command(flatten)]
+    pub filters: Filters,
+    #[command(flatten)]
+    pub at: Where,
+}
+
+/// Remove segments that nobody owns up to
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Removes orphans: segments that nobody has attached, whose creator is gone, that are older than --older-than and have not been                   attached or detached for as long, and that are not on a keep list. Yours, or everybody's as root. It prints them first, and                   asks; where standard input is no terminal it needs --yes.\n\n                  A keep list is a file with an id or a key (0x...) a line, and comments after #. The exit status is 1 if anything that was to be                   removed stays.",
+    after_help = "Examples:
+  What would be removed:
+    shmgate gc --dry-run
+  From cron, all but one:
+    shmgate gc --yes --older-than 1d --keep 0x5e000001
+  What tests left, at once:
+    shmgate gc --yes --older-than 0s --owner build
+
+Files:
+  /etc/shmgate/keep, ~/.config/shmgate/keep (in XDG_CONFIG_HOME, if set)
+    keep lists, read if they are there and --keep-file is not given"
+)]
+pub struct GcOptions {
+    /// Age of what is removed: a number with s, m, h, d or w
+    #[arg(long, value_name = "AGE", value_parser = parse_age, default_value = "1h")]
+    pub older_than: u64,
+    /// Keep this segment, an id or a key as 0x5e000001; may be given more than once
+    #[arg(long, value_name = "ID|KEY", value_parser = Target::parse)]
+    pub keep: Vec<Target>,
+    /// Keep those in this list, instead of those in the usual ones
+    #[arg(long, value_name = "FILE")]
+    pub keep_file: Option<PathBuf>,
+    /// Only those of this user, a name or a number
+    #[arg(long, value_name = "USER", value_parser = parse_user)]
+    pub owner: Option<u32>,
+    #[command(flatten)]
+    pub consent: Consent,
+    #[command(flatten)]
+    pub at: Where,
+}
+
+/// Whether to do it.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Consent {
+    /// Do it without asking
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Only print what would be removed
+    #[arg(short = 'n', long, conflicts_with = "yes")]
+    pub dry_run: bool,
 }
 
 /// Which places to look in.
@@ -70,7 +177,7 @@ pub struct Filters {
 }
 
 /// How to print them.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Output")]
 pub struct Output {
     /// Print JSON
