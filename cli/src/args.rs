@@ -11,6 +11,7 @@ use shmgate_core::policy::size::{self, SizeError};
 
 use crate::failure::{Failure, USAGE, written};
 use crate::segments::options::{GcOptions, LsOptions, RmOptions, ShowOptions};
+use crate::report::{FailOnOption, ReportOptions};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -43,6 +44,7 @@ pub enum Command {
     Show(ShowOptions),
     Rm(RmOptions),
     Gc(GcOptions),
+    Report(ReportOptions),
     /// Work with policy files
     #[command(subcommand, arg_required_else_help = true)]
     Policy(PolicyCommand),
@@ -192,7 +194,8 @@ pub struct CreateOptions {
     long_about = "Runs a command with libshmgate.so preloaded: in the command and in all processes that it starts, each System V shared \
                   memory call is recorded, and held to the limits.\n\n\
                   The exit status is the command's own, 128 + n if signal n ended it, 125 if it can't be gated, 126 if it can't be \
-                  executed, 127 if it is not found, 2 for bad usage, a bad policy or a bad session. Afterwards shmgate says on standard \
+                  executed, 127 if it is not found, 2 for bad usage, a bad policy or a bad session, and 1 if it succeeded \
+                  but --fail-on names something found. Afterwards shmgate says on standard \
                   error what was denied and which segments were left behind.\n\n\
                   Limits count all processes of the session together. Sizes take K, M, G, T, KiB, MiB, GiB, TiB, all powers of 1024. An \
                   option wins over the policy file.",
@@ -208,6 +211,8 @@ pub struct CreateOptions {
   Keep the records, and read them:
     shmgate run --session /tmp/s -- ./server
     shmgate log /tmp/s
+  Fail if a segment is left behind:
+    shmgate run --fail-on leak -- make check
   Run tests that leave segments behind, and leave none:
     shmgate run --isolate -- make check
 
@@ -250,6 +255,8 @@ pub struct RunOptions {
     /// Leave RTLD_DEEPBIND on libraries that the command opens, whose calls then pass the gate by
     #[arg(long)]
     pub keep_deepbind: bool,
+    #[command(flatten)]
+    pub fail_on: FailOnOption,
     /// Say nothing afterwards
     #[arg(short, long)]
     pub quiet: bool,

@@ -47,7 +47,8 @@ pub fn log(options: &LogOptions) -> Result<u8, Failure> {
     policy_fault.map_or(Ok(0), |error| Err(Failure::new(DAMAGED, error)))
 }
 
-fn open(path: &Path) -> Result<Reader, Failure> {
+/// Opens a session's journal.
+pub fn open(path: &Path) -> Result<Reader, Failure> {
     Reader::open(&c_path(path.as_os_str())).map_err(|error| match error {
         OpenError::Errno(_) => Failure::usage(format!("{}: {error}", path.display())),
         OpenError::NotAJournal | OpenError::Version(_) => Failure::new(DAMAGED, format!("journal {}: {error}", path.display())),

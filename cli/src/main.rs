@@ -6,6 +6,7 @@
 //! | `run` | `shmgate run`, with `environment`, `library`, `program` (and `elf`, `script`), `sessions` (and `members`), `child`, `summary`, `isolation` |
 //! | `log` | `shmgate log` |
 //! | `segments` | `shmgate ls`, `show`, `rm`, `gc` |
+//! | `report` | `shmgate report`, and `run --fail-on` |
 //! | `policy` | `shmgate policy check`, and `run`'s policy options |
 //! | `namespace` | `shmgate namespace list`, `create`, `remove`, `check` |
 //! | `completions`, `man` | what is generated from the definitions in `args` |
@@ -28,6 +29,7 @@ mod members;
 mod namespace;
 mod policy;
 mod program;
+mod report;
 mod run;
 mod script;
 mod segments;
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Show(options) => segments::show(&options),
         Command::Rm(options) => segments::rm(&options),
         Command::Gc(options) => segments::gc(&options),
+        Command::Report(options) => report::report(&options),
         Command::Policy(PolicyCommand::Check { file }) => policy::check(&file),
         Command::Namespace(NamespaceCommand::List { json }) => namespace::list(json),
         Command::Namespace(NamespaceCommand::Create(options)) => namespace::create(&options),

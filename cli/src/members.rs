@@ -28,8 +28,13 @@ pub fn lease(session: &Session) -> Option<File> {
 
 /// True if a run lasts in this session, or a process of it lives.
 pub fn is_in_use(session: &Session) -> bool {
+    is_leased(session) || has_processes(session)
+}
+
+/// True if a process of this session lives, a run left out that has not begun its command.
+pub fn has_processes(session: &Session) -> bool {
     let in_environment = || is_in_an_environment(session.dir(), b"SHMGATE_SESSION=", |value| Some(value.into()));
-    is_leased(session) || session.ledger().is_ok_and(|ledger| ledger.has_processes()) || in_environment()
+    session.ledger().is_ok_and(|ledger| ledger.has_processes()) || in_environment()
 }
 
 fn is_leased(session: &Session) -> bool {

@@ -9,11 +9,11 @@ use std::process::Command;
 use crate::args::RunOptions;
 use crate::child::Signals;
 use crate::environment::{self, Log};
-use crate::failure::{Failure, NOT_EXECUTABLE, UNGATED, quoted, say, words};
+use crate::failure::{FAILED, Failure, NOT_EXECUTABLE, UNGATED, quoted, say, words};
 use crate::isolation::Isolated;
 use crate::library::{self, Library};
 use crate::sessions::{Place, Running};
-use crate::{policy, program, sessions, summary};
+use crate::{policy, program, report, sessions, summary};
 
 /// Runs the command; returns its exit status.
 pub fn run(options: &RunOptions) -> Result<u8, Failure> {
@@ -37,6 +37,7 @@ pub fn run(options: &RunOptions) -> Result<u8, Failure> {
         environment::make_namespace(&directory)?;
     }
 
+    let began = report::now();
     let signals = Signals::hold();
     let running = Running::start(&place, policy.as_ref())?;
     let (session, before) = (running.session.clone(), running.before);
@@ -99,6 +100,7 @@ pub fn run(options: &RunOptions) -> Result<u8, Failure> {
         let segments = if running.has_others() { None } else { environment::segments(options) };
         summary::print(&session, before, &how_to_see, segments.as_ref());
     }
+    let has_failed = report::has_failed(&session, &options.fail_on, began, !options.quiet);
     if running.finish() && !options.quiet {
         say(format!("processes of the session still run; watch them with: shmgate log --follow {}", quoted(session.dir())));
     }
@@ -107,7 +109,8 @@ pub fn run(options: &RunOptions) -> Result<u8, Failure> {
     {
         say(format!("processes of the isolated namespace still run; it goes with the last of them: {}", dir.display()));
     }
-    Ok(status)
+    // A command that failed by itself says more by its own status.
+    Ok(if has_failed && status == 0 { FAILED } else { status })
 }
 
 /// True if the library is to be preloaded. A command that can't be gated is refused, unless it is allowed.

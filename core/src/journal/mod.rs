@@ -11,7 +11,7 @@ pub mod writer;
 
 pub use format::SLOT_LEN;
 pub use reader::{Item, OpenError, Reader};
-pub use timeline::Timeline;
+pub use timeline::{Image, Timeline};
 pub use writer::Journal;
 
 #[cfg(test)]

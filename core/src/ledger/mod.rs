@@ -287,10 +287,18 @@ impl Ledger {
     /// The segments in the books of the caller's IPC namespace; they are checked against the kernel first.
     pub fn segments(&self, backend: &impl Backend) -> impl Iterator<Item = Segment> {
         self.settle_segments(backend);
-        self.segment_slots().iter().filter_map(|slot| {
+        self.noted(|slot| slot.ipc_ns.load(SeqCst) == self.ipc_ns)
+    }
+
+    /// The segments in the books of all IPC namespaces, as they stand there: some may be gone by now.
+    pub fn noted_segments(&self) -> impl Iterator<Item = Segment> {
+        self.noted(|_| true)
+    }
+
+    fn noted(&self, is_wanted: impl Fn(&SegmentSlot) -> bool) -> impl Iterator<Item = Segment> {
+        self.segment_slots().iter().filter_map(move |slot| {
             let word = slot.load();
-            let here = slot.ipc_ns.load(SeqCst) == self.ipc_ns;
-            (here && matches!(word.state, State::Live | State::Removed)).then(|| Segment {
+            (is_wanted(slot) && matches!(word.state, State::Live | State::Removed)).then(|| Segment {
                 shmid: slot.shmid.load(SeqCst) as u32 as i32,
                 key: slot.key.load(SeqCst) as u32 as i32,
                 size: slot.size.load(SeqCst),

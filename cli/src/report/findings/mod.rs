@@ -1,0 +1,157 @@
+//! Findings: what a program does with its segments that it had better not.
+//!
+//! | module | finds |
+//! | --- | --- |
+//! | `kind` | their names, severities, and what to do |
+//! | `keys` | squatting, sizes that don't match, ftok's collisions and files made anew |
+//! | `habits` | world access, what only Linux does |
+//! | `errors` | errors that the program ignored, denials, segments removed too early |
+//! | `ends` | leaks, attaches never detached, limits that were near: what only the end tells |
+//!
+//! Each kind has one finding for each thing that it is about (a segment, a program, a key, …), with how often and the first records as evidence.
+
+mod ends;
+mod errors;
+mod habits;
+mod keys;
+pub mod kind;
+
+use std::collections::HashMap;
+
+use shmgate_core::policy::Policy;
+
+use super::fold::{Fold, Step};
+use super::model::{Index, Model, Moment, Segment};
+pub use kind::{Kind, Severity};
+
+/// As many records are kept as evidence of a finding: the first ones.
+const MOST_EVIDENCE: usize = 5;
+
+/// Something found.
+#[derive(Debug)]
+pub struct Finding {
+    pub kind: Kind,
+    /// One line: what was done, by whom, to what.
+    pub summary: String,
+    pub segment: Option<Index>,
+    pub key: Option<i32>,
+    pub process: Option<Index>,
+    /// How often.
+    pub count: u64,
+    pub first: u64,
+    pub last: u64,
+    /// Records' slots.
+    pub evidence: Vec<u64>,
+}
+
+/// What a finding is about.
+#[derive(Clone, Copy, Debug, Default)]
+struct About {
+    segment: Option<Index>,
+    key: Option<i32>,
+    process: Option<Index>,
+}
+
+impl About {
+    fn process(process: Index) -> About {
+        About { process: Some(process), ..About::default() }
+    }
+
+    fn segment(model: &Model, segment: Index, process: Index) -> About {
+        About { segment: Some(segment), key: model.segments[segment as usize].key, process: Some(process) }
+    }
+}
+
+/// All that was found, each thing once.
+#[derive(Debug, Default)]
+pub struct Findings {
+    list: Vec<Finding>,
+    known: HashMap<(Kind, u64, u64), usize>,
+}
+
+impl Findings {
+    /// Notes what the record at `at` shows. `subject` tells things of one kind from each other; `summary` is asked for once for each.
+    fn note(&mut self, kind: Kind, subject: (u64, u64), about: About, at: Moment, summary: impl FnOnce() -> String) {
+        let index = *self.known.entry((kind, subject.0, subject.1)).or_insert_with(|| {
+            let About { segment, key, process } = about;
+            let (count, evidence) = (0, Vec::new());
+            self.list.push(Finding {
+                kind,
+                summary: summary(),
+                segment,
+                key,
+                process,
+                count,
+                first: at.time,
+                last: at.time,
+                evidence,
+            });
+            self.list.len() - 1
+        });
+        let finding = &mut self.list[index];
+        finding.count += 1;
+        finding.first = finding.first.min(at.time);
+        finding.last = finding.last.max(at.time);
+        if finding.evidence.len() < MOST_EVIDENCE && !finding.evidence.contains(&at.slot) {
+            finding.evidence.push(at.slot);
+        }
+    }
+}
+
+/// Looks at the calls one after another, and at the whole in the end.
+#[derive(Debug, Default)]
+pub struct Watch {
+    findings: Findings,
+    keys: keys::Keys,
+    habits: habits::Habits,
+    errors: errors::Errors,
+}
+
+impl Watch {
+    /// Looks at a call that the pass has just taken in.
+    pub fn see(&mut self, fold: &Fold, step: &Step<'_>) {
+        self.keys.see(fold, step, &mut self.findings);
+        self.habits.see(&fold.model, step, &mut self.findings);
+        self.errors.see(&fold.model, step, &mut self.findings);
+    }
+
+    /// All findings of the completed model: the worst first, those of a kind in the order of time.
+    pub fn finish(mut self, model: &Model, policy: Option<&Policy>) -> Vec<Finding> {
+        self.keys.finish(&mut self.findings);
+        self.errors.finish(model, &mut self.findings);
+        ends::look(model, policy, &mut self.findings);
+        let mut list = self.findings.list;
+        list.sort_by_key(|finding| (std::cmp::Reverse(finding.kind.severity()), finding.kind, finding.first));
+        list
+    }
+}
+
+/// A segment as findings call it: `segment 32769, key 0x5e000001, 4096 bytes`.
+fn named(segment: &Segment) -> String {
+    use shmgate_core::names::Key;
+    let mut text = format!("segment {}", segment.shmid);
+    if let Some(key) = segment.key {
+        text += &format!(", key {}", Key(key));
+    }
+    if let Some(size) = segment.size {
+        text += &format!(", {size} bytes");
+    }
+    text
+}
+
+/// A process as findings call it: `pid 1234 (server)`.
+fn who(model: &Model, process: Index) -> String {
+    let process = &model.processes[process as usize];
+    format!("pid {} ({})", process.pid, program(model, process.program))
+}
+
+/// A program's file name.
+fn program(model: &Model, program: Index) -> String {
+    match &model.programs[program as usize].exe {
+        Some(exe) => {
+            let name = exe.rsplit(|&byte| byte == b'/').next().unwrap_or(exe);
+            super::words::printable(name)
+        }
+        None => "unknown program".into(),
+    }
+}

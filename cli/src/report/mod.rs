@@ -1,0 +1,216 @@
+//! `shmgate report`: what a session did, and what it had better not have done. docs/report.md describes it.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `model` | programs, processes, segments, attaches, keys: what the records come to |
+//! | `fold` | the pass over the records that makes them |
+//! | `lives` | what only the end of the records tells |
+//! | `findings` | what was found |
+//! | `text`, `json`, `html` | the three forms of a report |
+//! | `table`, `words` | tables and words for people |
+
+mod findings;
+mod fold;
+mod json;
+mod lives;
+mod model;
+mod table;
+mod text;
+mod words;
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
+
+use clap::Args;
+use shmgate_core::clock;
+use shmgate_core::journal::Timeline;
+use shmgate_core::policy::Policy;
+use shmgate_core::session::Session;
+use shmgate_core::text::Event;
+
+use crate::failure::{DAMAGED, FAILED, Failure, quoted, say, written};
+use crate::{log, members, sessions};
+use findings::kind::FailOn;
+use findings::{Finding, Watch};
+use fold::Fold;
+use model::{Model, Process, Program};
+
+/// Print what a session did, and what is wrong with it
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Prints what a session did: its calls, errors and denials by program and by key, its segments with their lives, and \
+                  findings: leaks, attaches never detached, modes that let everybody in, keys taken without IPC_EXCL, ftok's collisions, \
+                  and the like, each with the calls that show it and what to do.\n\n\
+                  The exit status is 1 if --fail-on names something that was found, or if the journal is damaged: what can be read is \
+                  reported all the same.",
+    after_help = "Examples:
+  shmgate run --session /tmp/s -- ./server
+  shmgate report /tmp/s
+  Fail a build by leaks and by whatever is an error:
+    shmgate report --fail-on leak,error /tmp/s
+  The calls by program:
+    shmgate report --json /tmp/s | jq '.programs[] | {exe, calls}'"
+)]
+pub struct ReportOptions {
+    /// The session's directory, as given to shmgate run --session
+    #[arg(value_hint = clap::ValueHint::DirPath)]
+    pub session: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub fail_on: FailOnOption,
+}
+
+/// The option that makes findings failures.
+#[derive(Clone, Debug, Default, Args)]
+pub struct FailOnOption {
+    /// End with status 1 if one of these is found: names of findings, severities (error, warning, note; that or worse), any
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = FailOn::parse)]
+    pub fail_on: Vec<FailOn>,
+}
+
+/// A session's report, in one of its forms.
+struct Report {
+    directory: PathBuf,
+    timeline: Timeline,
+    policy: Option<Policy>,
+    model: Model,
+    findings: Vec<Finding>,
+    /// Calls that are not in the journal.
+    lost: u64,
+    damage: Option<String>,
+}
+
+/// Prints the report; returns the exit status.
+pub fn report(options: &ReportOptions) -> Result<u8, Failure> {
+    let mut report = Report::of(&options.session)?;
+    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let printed = if options.json {
+        json::write(&mut report, &mut out)
+    } else {
+        text::write(&mut report, &mut out, text::Look::of(io::stdout().is_terminal()))
+    };
+    written(printed.and_then(|()| out.flush()))?;
+    report.complaint()?;
+    Ok(if report.wanted(&options.fail_on, 0).next().is_some() { FAILED } else { 0 })
+}
+
+/// Says what a run that began at `since` had of the findings that `options` name. `told` is false if nobody wants to read it.
+///
+/// # Returns
+/// True if there is one.
+pub fn has_failed(session: &Session, options: &FailOnOption, since: u64, told: bool) -> bool {
+    if options.fail_on.is_empty() {
+        return false;
+    }
+    /// As many findings are told of one by one.
+    const MOST_LINES: usize = 20;
+    let report = match Report::of(session.dir()) {
+        Ok(report) => report,
+        Err(failure) => {
+            say(failure.message);
+            return true;
+        }
+    };
+    let found: Vec<&Finding> = report.wanted(options, since).collect();
+    if told {
+        for Finding { kind, summary, .. } in found.iter().take(MOST_LINES) {
+            say(format!("{}: {}: {summary}", kind.severity(), kind.name()));
+        }
+        if let more @ 1.. = found.len().saturating_sub(MOST_LINES) {
+            say(format!("and {}", words::plural(more as u64, "more finding")));
+        }
+    }
+    !found.is_empty()
+}
+
+/// The moment that [`has_failed`] takes for a run's beginning.
+pub fn now() -> u64 {
+    clock::realtime_ns()
+}
+
+impl Report {
+    /// Reads the session in `directory`, as far as it has come.
+    fn of(directory: &Path) -> Result<Report, Failure> {
+        if sessions::is_none(directory) {
+            let hint = "name the directory that was given to shmgate run --session";
+            return Err(Failure::usage(format!("session {}: no journal is there; {hint}", directory.display())));
+        }
+        let session = Session::open(directory).map_err(Failure::usage)?;
+        let path = directory.join("journal");
+        // A policy that can't be read costs the rules' names and the quotas, and is said after the report.
+        let (policy, policy_fault) = match session.policy() {
+            Ok(policy) => (policy, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let mut timeline = Timeline::new(log::open(&path)?);
+        let mut slots = timeline.poll();
+        // Who is dead by now has left all its records: they come with the second look, and whoever is new then lives.
+        let is_this_boot = [0, clock::this_boot()].contains(&timeline.reader().header().boot.load(Relaxed));
+        let is_running = is_this_boot && members::has_processes(&session);
+        let exe = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).ok().filter(|_| is_running);
+        let exes: HashMap<u32, Option<PathBuf>> = timeline.images().map(|image| (image.pid, exe(image.pid))).collect();
+        slots.extend(timeline.poll());
+
+        let mut fold = Fold::new(timeline.images(), policy.clone());
+        let mut watch = Watch::default();
+        for slot in slots {
+            let Some(event) = timeline.event(slot, policy.as_ref()) else { continue };
+            let step = fold.call(&event, slot);
+            watch.see(&fold, &step);
+        }
+        let mut model = fold.model;
+        model.is_running = is_running;
+        let ledger = session.ledger().ok();
+        let noted = ledger.map(|ledger| ledger.noted_segments().map(|one| (one.shmid, one.key)).collect::<HashSet<_>>());
+        let is_alive = |program: &Program, process: &Process| match exes.get(&process.pid) {
+            None => true,
+            Some(exe) => exe.as_ref().is_some_and(|exe| is_of(exe, program)),
+        };
+        lives::settle(&mut model, &noted, &is_alive);
+        let findings = watch.finish(&model, policy.as_ref());
+
+        let reader = timeline.reader();
+        let lost = reader.header().lost.load(Relaxed);
+        let read = model.counts.total();
+        let damage = log::damage(reader, &path, timeline.damaged().min());
+        let damage = damage.map(|what| format!("journal {}: {what}, {read} records readable and reported", path.display()));
+        Ok(Report { directory: directory.to_owned(), timeline, policy, model, findings, lost, damage: damage.or(policy_fault) })
+    }
+
+    /// The findings that are to be failures, of those that are no older than `since`.
+    fn wanted(&self, options: &FailOnOption, since: u64) -> impl Iterator<Item = &Finding> {
+        let is_meant = |finding: &&Finding| options.fail_on.iter().any(|one| one.means(finding.kind));
+        self.findings.iter().filter(move |finding| finding.last >= since).filter(is_meant)
+    }
+
+    /// What was wrong with the session's files.
+    fn complaint(&self) -> Result<(), Failure> {
+        match &self.damage {
+            Some(what) => Err(Failure::new(DAMAGED, what)),
+            None => Ok(()),
+        }
+    }
+
+    /// A record that is evidence.
+    fn event(&mut self, slot: u64) -> Option<Event<'_>> {
+        self.timeline.event(slot, self.policy.as_ref())
+    }
+
+    /// How to see all that a report left out.
+    fn see_all(&self) -> String {
+        format!("shmgate report --json {}", quoted(&self.directory))
+    }
+}
+
+/// True if a process with this executable runs the program.
+fn is_of(exe: &Path, program: &Program) -> bool {
+    let exe = exe.as_os_str().as_bytes();
+    // Its file may have been replaced since.
+    program.exe.as_deref().is_none_or(|known| exe == known || exe.strip_suffix(b" (deleted)") == Some(known))
+}
