@@ -11,6 +11,7 @@
 
 mod findings;
 mod fold;
+mod html;
 mod json;
 mod lives;
 mod model;
@@ -37,6 +38,7 @@ use crate::{log, members, sessions};
 use findings::kind::FailOn;
 use findings::{Finding, Watch};
 use fold::Fold;
+use html::marks::Marks;
 use model::{Model, Process, Program};
 
 /// Print what a session did, and what is wrong with it
@@ -53,7 +55,9 @@ use model::{Model, Process, Program};
   Fail a build by leaks and by whatever is an error:
     shmgate report --fail-on leak,error /tmp/s
   The calls by program:
-    shmgate report --json /tmp/s | jq '.programs[] | {exe, calls}'"
+    shmgate report --json /tmp/s | jq '.programs[] | {exe, calls}'
+  A page with a timeline, to look at in a browser or to keep with a build:
+    shmgate report --html report.html /tmp/s"
 )]
 pub struct ReportOptions {
     /// The session's directory, as given to shmgate run --session
@@ -62,6 +66,9 @@ pub struct ReportOptions {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Write a page for a browser to FILE ('-' is standard output), and print nothing
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with = "json")]
+    pub html: Option<PathBuf>,
     #[command(flatten)]
     pub fail_on: FailOnOption,
 }
@@ -81,6 +88,8 @@ struct Report {
     policy: Option<Policy>,
     model: Model,
     findings: Vec<Finding>,
+    /// Errors and denials, if they were asked for.
+    marks: Option<Marks>,
     /// Calls that are not in the journal.
     lost: u64,
     damage: Option<String>,
@@ -88,14 +97,21 @@ struct Report {
 
 /// Prints the report; returns the exit status.
 pub fn report(options: &ReportOptions) -> Result<u8, Failure> {
-    let mut report = Report::of(&options.session)?;
-    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    let printed = if options.json {
-        json::write(&mut report, &mut out)
-    } else {
-        text::write(&mut report, &mut out, text::Look::of(io::stdout().is_terminal()))
-    };
-    written(printed.and_then(|()| out.flush()))?;
+    let mut report = Report::of(&options.session, options.html.as_ref().map(|_| Marks::default()))?;
+    match &options.html {
+        Some(file) if file != "-" => html::write_file(&mut report, file)?,
+        _ => {
+            let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+            let printed = if options.html.is_some() {
+                html::write(&mut report, &mut out)
+            } else if options.json {
+                json::write(&mut report, &mut out)
+            } else {
+                text::write(&mut report, &mut out, text::Look::of(io::stdout().is_terminal()))
+            };
+            written(printed.and_then(|()| out.flush()))?;
+        }
+    }
     report.complaint()?;
     Ok(if report.wanted(&options.fail_on, 0).next().is_some() { FAILED } else { 0 })
 }
@@ -110,7 +126,7 @@ pub fn has_failed(session: &Session, options: &FailOnOption, since: u64, told: b
     }
     /// As many findings are told of one by one.
     const MOST_LINES: usize = 20;
-    let report = match Report::of(session.dir()) {
+    let report = match Report::of(session.dir(), None) {
         Ok(report) => report,
         Err(failure) => {
             say(failure.message);
@@ -135,8 +151,8 @@ pub fn now() -> u64 {
 }
 
 impl Report {
-    /// Reads the session in `directory`, as far as it has come.
-    fn of(directory: &Path) -> Result<Report, Failure> {
+    /// Reads the session in `directory`, as far as it has come. `marks` takes errors and denials, for a page.
+    fn of(directory: &Path, mut marks: Option<Marks>) -> Result<Report, Failure> {
         if sessions::is_none(directory) {
             let hint = "name the directory that was given to shmgate run --session";
             return Err(Failure::usage(format!("session {}: no journal is there; {hint}", directory.display())));
@@ -163,6 +179,9 @@ impl Report {
             let Some(event) = timeline.event(slot, policy.as_ref()) else { continue };
             let step = fold.call(&event, slot);
             watch.see(&fold, &step);
+            if let Some(marks) = &mut marks {
+                marks.see(&fold.model, &step);
+            }
         }
         let mut model = fold.model;
         model.is_running = is_running;
@@ -180,7 +199,16 @@ impl Report {
         let read = model.counts.total();
         let damage = log::damage(reader, &path, timeline.damaged().min());
         let damage = damage.map(|what| format!("journal {}: {what}, {read} records readable and reported", path.display()));
-        Ok(Report { directory: directory.to_owned(), timeline, policy, model, findings, lost, damage: damage.or(policy_fault) })
+        Ok(Report {
+            directory: directory.to_owned(),
+            timeline,
+            policy,
+            model,
+            findings,
+            marks,
+            lost,
+            damage: damage.or(policy_fault),
+        })
     }
 
     /// The findings that are to be failures, of those that are no older than `since`.

@@ -43,7 +43,7 @@ impl fmt::Display for Span {
 pub fn plural(count: u64, one: &str) -> String {
     let (start, end) = match one.strip_suffix('y') {
         Some(start) if count != 1 => (start, "ies"),
-        _ if count != 1 && one.ends_with("ss") || one.ends_with("ch") => (one, "es"),
+        _ if count != 1 && (one.ends_with("ss") || one.ends_with("ch")) => (one, "es"),
         _ if count != 1 => (one, "s"),
         _ => (one, ""),
     };
@@ -61,6 +61,6 @@ mod tests {
 
     #[test]
     fn counts_have_their_plural() {
-        assert_eq!([plural(1, "process"), plural(2, "process"), plural(0, "call")], ["1 process", "2 processes", "0 calls"]);
+        assert_eq!([plural(1, "attach"), plural(2, "process"), plural(0, "call")], ["1 attach", "2 processes", "0 calls"]);
     }
 }

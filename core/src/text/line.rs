@@ -44,6 +44,15 @@ impl fmt::Display for RuleName<'_> {
     }
 }
 
+/// A call with its arguments alone: `shmdt(addr=0x7f12c0000000)`.
+pub struct CallText<'a>(pub &'a Call<'a>);
+
+impl fmt::Display for CallText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        call(f, self.0)
+    }
+}
+
 fn call(f: &mut fmt::Formatter<'_>, call: &Call<'_>) -> fmt::Result {
     match *call {
         Call::Shmget { key, size, flags } => write!(f, "shmget(key={}, size={size}, {})", Key(key), ShmgetFlags(flags)),

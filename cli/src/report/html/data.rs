@@ -1,0 +1,284 @@
+//! The object that a page's scripts read. Only they know its form: it changes with them.
+//!
+//! Long lists are columns, an array a field, and things refer to each other by index. Times are ns since the first call.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, Write};
+
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+use shmgate_core::call::Verdict;
+use shmgate_core::errno::Errno;
+use shmgate_core::sys::page_size;
+use shmgate_core::text::line::CallText;
+use shmgate_core::text::reason::ReasonText;
+
+use super::marks::{MOST, Mark};
+use crate::failure::quoted;
+use crate::report::Report;
+use crate::report::findings::{Finding, Kind};
+use crate::report::lives::is_created;
+use crate::report::model::{AttachEnd, End, Index, Model, Moment, Program, Segment};
+use crate::report::words::{path, plural, printable};
+
+/// As many findings of a kind go into a page.
+const MOST_FINDINGS: usize = 1000;
+
+/// Writes the object.
+pub fn write(report: &mut Report, out: &mut dyn Write) -> io::Result<()> {
+    let mut object = Object { out, separator: "{" };
+    overview(report, &mut object)?;
+    let base = base(&report.model);
+    let leaked: HashSet<Index> =
+        report.findings.iter().filter(|one| one.kind == Kind::Leak).filter_map(|one| one.segment).collect();
+    processes(&report.model, base, &mut object)?;
+    segments(&report.model, base, &leaked, &mut object)?;
+    attaches(&report.model, base, &mut object)?;
+    marks(report, base, &mut object)?;
+    findings(report, base, &mut object)?;
+    object.end()
+}
+
+/// The moment from which times count: the first call's, or a process's where none has called.
+fn base(model: &Model) -> u64 {
+    let introduced = || model.processes.iter().map(|process| process.first).min();
+    if model.counts.total() > 0 { model.first } else { introduced().unwrap_or(0) }
+}
+
+/// A process may introduce itself before the first call begins.
+fn since(base: u64, time: u64) -> i64 {
+    time.wrapping_sub(base) as i64
+}
+
+fn overview(report: &Report, object: &mut Object<'_>) -> io::Result<()> {
+    let model = &report.model;
+    let (counts, peak, base) = (&model.counts, &model.peak, base(model));
+    // A page may be read far from where it was made.
+    let directory = std::path::absolute(&report.directory).unwrap_or_else(|_| report.directory.clone());
+    object.field("session", &printable(directory.as_os_str().as_encoded_bytes()))?;
+    object.field("version", &env!("CARGO_PKG_VERSION"))?;
+    // More digits than a script's numbers have.
+    object.field("start", &base.to_string())?;
+    object.field("span", &since(base, model.last.max(base)))?;
+    object.field("page", &page_size())?;
+    object.field("running", &model.is_running)?;
+    object.field("lost", &report.lost)?;
+    object.field("damage", &report.damage)?;
+    object.field("left_out", &left_out(report))?;
+    object.field("calls", &counts.total())?;
+    object.field("errors", &counts.errors)?;
+    object.field("denied", &counts.denied)?;
+    object.field("would_deny", &counts.would_deny)?;
+    object.field("peak", &json!({"bytes": peak.bytes, "segments": peak.segments, "attaches": peak.attaches}))?;
+    let limits = report.policy.as_ref().map(|policy| {
+        let quota = &policy.session;
+        json!({"dry_run": policy.dry_run, "bytes": quota.bytes, "segments": quota.segments, "attaches": quota.attaches})
+    });
+    object.field("limits", &limits)?;
+    let program = |one: &Program| {
+        json!({
+            "exe": one.exe.as_deref().map(printable), "processes": one.processes, "calls": one.counts.total(), "kinds": one.counts.calls,
+            "errors": one.counts.errors, "denied": one.counts.denied + one.counts.would_deny, "created": one.created,
+            "removed": one.removed, "peak": one.peak_bytes,
+        })
+    };
+    object.column("programs", model.programs.iter().map(program))?;
+    let keys = model.keys.iter().take(MOST).map(|(key, of)| {
+        let ftok: Vec<String> = of.ftok.iter().map(|(file, proj)| format!("{} {proj}", path(file))).collect();
+        json!({
+            "key": key, "calls": of.counts.total(), "errors": of.counts.errors, "denied": of.counts.denied + of.counts.would_deny,
+            "segments": of.segments, "peak": of.peak_bytes, "ftok": ftok,
+        })
+    });
+    object.column("keys", keys)
+}
+
+/// What is too much for a page, and where it is.
+fn left_out(report: &Report) -> Option<String> {
+    let model = &report.model;
+    let beyond = |list: usize| list.saturating_sub(MOST) as u64;
+    let of_kind = |kinds: &[Finding]| kinds.len().saturating_sub(MOST_FINDINGS) as u64;
+    let parts: Vec<String> = [
+        (beyond(model.segments.len()), "segment"),
+        (beyond(model.attaches.len()), "attach"),
+        (beyond(model.keys.len()), "key"),
+        (report.marks.as_ref().map_or(0, |marks| marks.left_out), "failed call"),
+        (report.findings.chunk_by(|one, other| one.kind == other.kind).map(of_kind).sum(), "finding"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| plural(count, what))
+    .collect();
+    let session = quoted(&report.directory);
+    let hint = format!("all of it: shmgate report --json {session}, shmgate log --json {session}");
+    (!parts.is_empty()).then(|| format!("Too much for a page, and left out: {}; {hint}", parts.join(", ")))
+}
+
+fn processes(model: &Model, base: u64, object: &mut Object<'_>) -> io::Result<()> {
+    object.object("processes", |columns| {
+        let list = || model.processes.iter();
+        columns.column("pid", list().map(|one| one.pid))?;
+        columns.column("program", list().map(|one| one.program))?;
+        columns.column("uid", list().map(|one| (one.uid != u32::MAX).then_some(one.uid)))?;
+        columns.column("first", list().map(|one| since(base, one.first)))?;
+        columns.column("last", list().map(|one| since(base, one.last)))?;
+        columns
+            .column("end", list().map(|one| [End::Lives, End::Replaced, End::Gone].iter().position(|end| *end == one.end)))?;
+        columns.column("calls", list().map(|one| one.counts.total()))?;
+        columns.column("errors", list().map(|one| one.counts.errors))?;
+        columns.column("denied", list().map(|one| one.counts.denied + one.counts.would_deny))?;
+        columns.column("peak", list().map(|one| one.peak.bytes))
+    })
+}
+
+fn segments(model: &Model, base: u64, leaked: &HashSet<Index>, object: &mut Object<'_>) -> io::Result<()> {
+    object.object("segments", |columns| {
+        let list = || model.segments.iter().take(MOST);
+        let time = |moment: &Option<Moment>| moment.as_ref().map(|moment| since(base, moment.time));
+        columns.column("shmid", list().map(|one| one.shmid))?;
+        columns.column("backend", list().map(|one| one.backend))?;
+        columns.column("key", list().map(|one| one.key))?;
+        columns.column("size", list().map(|one| one.size))?;
+        columns.column("mode", list().map(|one| one.mode))?;
+        columns.column("created", list().map(|one| u8::from(is_created(one))))?;
+        columns.column("by", list().map(|one| one.met.process))?;
+        columns.column("from", list().map(|one| since(base, one.met.time)))?;
+        columns.column("removed", list().map(|one| time(&one.removed)))?;
+        columns.column("removed_by", list().map(|one| one.removed.map(|removed| removed.process)))?;
+        columns.column("vanished", list().map(|one| u8::from(one.vanished.is_some())))?;
+        columns.column("to", list().map(|one| gone(one).map(|gone| since(base, gone))))?;
+        columns.column("attaches", list().map(|one| one.attaches))?;
+        columns.column("open", list().map(|one| one.open))?;
+        columns.column("leaked", (0..).zip(list()).map(|(index, _)| u8::from(leaked.contains(&index))))
+    })
+}
+
+/// When it was no longer there; not before it came, whatever the records of several processors say.
+fn gone(segment: &Segment) -> Option<u64> {
+    segment.destroyed.or(segment.vanished).map(|gone| gone.max(segment.met.time))
+}
+
+fn attaches(model: &Model, base: u64, object: &mut Object<'_>) -> io::Result<()> {
+    const ENDS: [AttachEnd; 4] = [AttachEnd::Open, AttachEnd::Detached, AttachEnd::ProcessEnd, AttachEnd::Replaced];
+    object.object("attaches", |columns| {
+        let list = || model.attaches.iter().take(MOST).filter(|one| (one.segment as usize) < MOST);
+        columns.column("segment", list().map(|one| one.segment))?;
+        columns.column("process", list().map(|one| one.from.process))?;
+        columns.column("from", list().map(|one| since(base, one.from.time)))?;
+        columns.column("to", list().map(|one| one.to.map(|to| since(base, to.max(one.from.time)))))?;
+        columns.column("end", list().map(|one| ENDS.iter().position(|end| *end == one.end)))?;
+        columns.column("flags", list().map(|one| u8::from(one.is_readonly) | u8::from(one.is_inherited) << 1))?;
+        columns.column("addr", list().map(|one| one.addr))
+    })
+}
+
+/// Strings of which many are the same.
+#[derive(Default)]
+struct Strings {
+    list: Vec<String>,
+    known: HashMap<String, usize>,
+}
+
+impl Strings {
+    fn index(&mut self, text: String) -> usize {
+        *self.known.entry(text).or_insert_with_key(|text| {
+            self.list.push(text.clone());
+            self.list.len() - 1
+        })
+    }
+}
+
+fn marks(report: &mut Report, base: u64, object: &mut Object<'_>) -> io::Result<()> {
+    let marks = report.marks.take().unwrap_or_default();
+    let mut strings = Strings::default();
+    let mut rows = Vec::with_capacity(marks.list.len());
+    for Mark { kind, slot, process, segment } in marks.list {
+        let Some(event) = report.event(slot) else { continue };
+        let call = strings.index(CallText(&event.call).to_string());
+        let errno = event.outcome.result.err().map_or("–".to_owned(), |errno| errno_name(errno));
+        let reason = match event.outcome.verdict {
+            Verdict::Denied(denial) | Verdict::WouldDeny(denial) => {
+                let text = ReasonText { denial, rule: event.rule }.to_string();
+                Some(strings.index(printable(text.as_bytes())))
+            }
+            _ => None,
+        };
+        let segment = segment.filter(|segment| (*segment as usize) < MOST);
+        let [time, duration] = [since(base, event.time_ns), event.duration_ns as i64];
+        rows.push((time, kind as u8, process, segment, call, strings.index(errno), reason, duration));
+    }
+    // What came late has its place among the others by its time.
+    rows.sort_by_key(|row| row.0);
+    object.object("marks", |columns| {
+        columns.column("time", rows.iter().map(|row| row.0))?;
+        columns.column("kind", rows.iter().map(|row| row.1))?;
+        columns.column("process", rows.iter().map(|row| row.2))?;
+        columns.column("segment", rows.iter().map(|row| row.3))?;
+        columns.column("call", rows.iter().map(|row| row.4))?;
+        columns.column("errno", rows.iter().map(|row| row.5))?;
+        columns.column("reason", rows.iter().map(|row| row.6))?;
+        columns.column("duration", rows.iter().map(|row| row.7))
+    })?;
+    object.column("strings", strings.list.iter())
+}
+
+fn errno_name(errno: Errno) -> String {
+    errno.name().map_or_else(|| errno.0.to_string(), str::to_owned)
+}
+
+fn findings(report: &mut Report, base: u64, object: &mut Object<'_>) -> io::Result<()> {
+    let list = std::mem::take(&mut report.findings);
+    let some = list.chunk_by(|one, other| one.kind == other.kind).flat_map(|of_kind| of_kind.iter().take(MOST_FINDINGS));
+    let written = object.column("findings", some.map(|one| finding(report, base, one)));
+    report.findings = list;
+    written
+}
+
+fn finding(report: &mut Report, base: u64, finding: &Finding) -> Value {
+    let evidence: Vec<Value> = finding
+        .evidence
+        .iter()
+        .filter_map(|slot| {
+            report.event(*slot).map(|event| json!({"at": since(base, event.time_ns), "text": event.to_string()}))
+        })
+        .collect();
+    let Finding { kind, summary, segment, count, first, last, .. } = finding;
+    json!({
+        "name": kind.name(), "severity": kind.severity().name(), "advice": kind.advice(), "summary": summary,
+        "segment": segment.filter(|segment| (*segment as usize) < MOST), "count": count,
+        "first": since(base, *first), "last": since(base, *last), "evidence": evidence,
+    })
+}
+
+/// A JSON object, written field by field.
+struct Object<'a> {
+    out: &'a mut dyn Write,
+    separator: &'static str,
+}
+
+impl Object<'_> {
+    fn name(&mut self, name: &str) -> io::Result<()> {
+        write!(self.out, "{}\"{name}\":", std::mem::replace(&mut self.separator, ","))
+    }
+
+    fn field(&mut self, name: &str, value: &impl Serialize) -> io::Result<()> {
+        self.name(name)?;
+        Ok(serde_json::to_writer(&mut *self.out, value)?)
+    }
+
+    fn column<T: Serialize>(&mut self, name: &str, values: impl Iterator<Item = T>) -> io::Result<()> {
+        self.name(name)?;
+        Ok(serde_json::Serializer::new(&mut *self.out).collect_seq(values)?)
+    }
+
+    fn object(&mut self, name: &str, fill: impl FnOnce(&mut Object<'_>) -> io::Result<()>) -> io::Result<()> {
+        self.name(name)?;
+        let mut object = Object { out: &mut *self.out, separator: "{" };
+        fill(&mut object)?;
+        object.end()
+    }
+
+    fn end(self) -> io::Result<()> {
+        self.out.write_all(b"}")
+    }
+}
