@@ -50,9 +50,10 @@ test-sanitize: ## AddressSanitizer on the engine's tests, ThreadSanitizer on the
 	$(call SANITIZE,address) --lib --test userspace_threads
 	TSAN_OPTIONS=suppressions=$(CURDIR)/core/tests/tsan.supp $(call SANITIZE,thread) --test userspace_threads -- --test-threads=1
 
-test-apps: build ## run real programs gated, on both backends (as root it installs their Debian packages first)
+test-apps: build ## run real programs gated, on both backends, and a report in a browser (as root it installs their Debian packages first)
 	sh tests/apps/packages.sh
 	$(CARGO) test --profile tests --test apps
+	$(CARGO) test --profile tests -p shmgate-cli --test html in_a_browser
 
 test-fuzz: ## replay the fuzzers' seeds with mutations, on stable Rust
 	$(CARGO) test --release --manifest-path fuzz/Cargo.toml --no-default-features

@@ -1,9 +1,15 @@
 #!/bin/sh
-# The Debian packages that tests/apps runs: root gets the missing ones installed, anybody else is told their names.
+# The Debian packages that tests/apps runs, and a browser for the report's page: root gets the missing ones installed, anybody else is told their names.
 # An application whose package is missing is then skipped by name for an ordinary user, and a failure for root.
 set -eu
 
-packages="strace postgresql xvfb x11-apps python3-sysv-ipc perl php-cli stress-ng util-linux procps afl++"
+# Any Chromium will do; this one is the smallest.
+browser=chromium-headless-shell
+for other in chromium chromium-browser google-chrome; do
+    ! command -v "$other" >/dev/null || browser=
+done
+
+packages="$browser strace postgresql xvfb x11-apps python3-sysv-ipc perl php-cli stress-ng util-linux procps afl++"
 policy=/usr/sbin/policy-rc.d
 cluster=/etc/postgresql-common/createcluster.conf
 

@@ -55,7 +55,8 @@ class Timeline {
 
   draw() {
     const width = this.scroll.clientWidth;
-    const left = Math.min(170, Math.max(90, width * 0.14));
+    // Rows of several segments have no label beside them.
+    const left = this.isSeparate ? Math.min(170, Math.max(96, width * 0.14)) : 106;
     this.scale = new Scale(this.view[0], this.view[1], left, Math.max(10, width - left - 6));
     drawChart(byId("chart"), this.scale, this.colours, this.measure);
     const { rows, isSeparate, selected } = this;
