@@ -24,6 +24,8 @@ pub struct Config {
     pub session: Option<CString>,
     /// Leave `RTLD_DEEPBIND` alone.
     pub keep_deepbind: bool,
+    /// Record each call's stack in the session.
+    pub callers: bool,
 }
 
 impl Config {
@@ -60,6 +62,11 @@ impl Config {
             Some(b"keep") => true,
             Some(other) => return Err(unknown("SHMGATE_DEEPBIND: unknown value", other, "keep, or unset it")),
         };
+        let callers = match set(c"SHMGATE_CALLERS").as_deref().map(CStr::to_bytes) {
+            None | Some(b"off") => false,
+            Some(b"on") => true,
+            Some(other) => return Err(unknown("SHMGATE_CALLERS: unknown value", other, "on or off")),
+        };
         Ok(Config {
             backend,
             namespace: set(c"SHMGATE_NAMESPACE"),
@@ -68,6 +75,7 @@ impl Config {
             policy: set(c"SHMGATE_POLICY"),
             session: set(c"SHMGATE_SESSION"),
             keep_deepbind,
+            callers,
         })
     }
 
@@ -126,6 +134,7 @@ mod tests {
             (c"SHMGATE_BACKEND", c"kernal", "unknown backend \"kernal\""),
             (c"SHMGATE_LOG_FORMAT", c"xml", "unknown format \"xml\""),
             (c"SHMGATE_DEEPBIND", c"kep", "unknown value \"kep\", use keep"),
+            (c"SHMGATE_CALLERS", c"yes", "unknown value \"yes\", use on or off"),
         ] {
             let error = read(&[(name, value)]).unwrap_err();
             assert!(error.contains(part) && error.contains(name.to_str().unwrap()), "{error}");

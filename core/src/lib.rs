@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod call;
+pub mod callers;
 pub mod clock;
 pub mod config;
 pub mod errno;

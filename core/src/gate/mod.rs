@@ -22,6 +22,7 @@ use crate::backend::kernel::Kernel;
 use crate::backend::userspace::proc::ProcFile;
 use crate::backend::{self, Backend, Served, advice};
 use crate::call::{Call, Denial, Reason};
+use crate::callers::Callers;
 use crate::config::Config;
 use crate::errno::Errno;
 use crate::identity::Identity;
@@ -48,6 +49,8 @@ pub struct Gate {
     minds_creation: bool,
     ledger: Option<Ledger>,
     journal: Option<Journal>,
+    /// Set if the journal is to have each call's stack.
+    callers: Option<Callers>,
     log: Log,
     format: Format,
     /// Set up wrongly: every call is refused.
@@ -82,7 +85,7 @@ impl Gate {
             Ok(config) => (config, None),
             Err(fault) => (Config::default(), Some(fault)),
         };
-        let Config { backend, namespace, log, format, policy, session, keep_deepbind } = config;
+        let Config { backend, namespace, log, format, policy, session, keep_deepbind, callers } = config;
         let namespace = namespace.as_ref().map(|name| OsStr::from_bytes(name.as_bytes()));
         let (backend, fault) = match Served::chosen(kernel, backend, namespace) {
             Ok(backend) => (backend, fault),
@@ -122,6 +125,9 @@ impl Gate {
                 }
             }
         }
+        if callers {
+            gate.record_callers();
+        }
         if gate.ledger.is_none() && gate.policy.has_quota() {
             match Ledger::unshared() {
                 Ok(ledger) => gate.ledger = Some(ledger),
@@ -159,6 +165,7 @@ impl Gate {
             minds_creation: false,
             ledger: None,
             journal: None,
+            callers: None,
             log: Log::new(),
             format: Format::Text,
             refuses: false,
@@ -166,6 +173,19 @@ impl Gate {
             fault_said: AtomicBool::new(false),
             keep_deepbind: false,
             exe: OnceBox::new(),
+        }
+    }
+
+    /// Has each call's stack in the journal, if there is one.
+    fn record_callers(&mut self) {
+        let Some(journal) = &self.journal else { return };
+        match Callers::new() {
+            Ok(callers) => {
+                journal.header().has_stacks();
+                self.callers = Some(callers);
+            }
+            Err(missing) if self.fault.is_none() => self.fault = Some(format!("{missing}; calls are recorded without")),
+            Err(_) => {}
         }
     }
 
@@ -213,7 +233,7 @@ impl Gate {
         let advised = advice::is_any();
         self.on.store(limits || serves || advised || self.journal.is_some() || self.log.is_on(), Relaxed);
         let quick = self.fault.is_none() && self.policy.rules.is_empty() && !self.log.is_on() && !advised;
-        self.quick.store(quick && !serves && !cfg!(feature = "test-panic"), Relaxed);
+        self.quick.store(quick && !serves && self.callers.is_none() && !cfg!(feature = "test-panic"), Relaxed);
         let direct = quick && serves && !limits && self.journal.is_none();
         self.direct.store(direct && !cfg!(feature = "test-panic"), Relaxed);
     }

@@ -36,7 +36,8 @@ impl Gate {
         let Owner { pid, tid, uid } = owner;
         let record = Record { ticks: start, duration, pid, tid, uid, call: *call, backend: self.backend.number(), outcome };
         if let Some(journal) = &self.journal {
-            journal.append((&self.identity, me, owner), &record);
+            let stack = self.callers.as_ref().map(|callers| callers.stack(|loaded| loaded.note(journal, (me, owner))));
+            journal.append((&self.identity, me, owner), &record, stack.as_ref());
         }
         if self.log.is_on() {
             self.write_line(&record);

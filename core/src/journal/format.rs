@@ -17,7 +17,9 @@ use crate::clock::{self, Scale, Source};
 /// "SHMGATEJ" as a little-endian number.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"SHMGATEJ");
 /// Raised with each change that older readers would misread.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
+/// The version of a journal without stacks, which is the same but for what these need.
+pub const WITHOUT_STACKS: u64 = 1;
 /// Bytes before the first slot.
 pub const HEADER_LEN: u64 = 4096;
 /// Words of a slot.
@@ -61,8 +63,13 @@ impl Header {
     pub fn start(&self, source: Source) {
         self.scale.start(source);
         self.boot.store(clock::this_boot(), Relaxed);
-        self.version.store(VERSION, Relaxed);
+        self.version.store(WITHOUT_STACKS, Relaxed);
         self.magic.store(MAGIC, Release);
+    }
+
+    /// Notes that stacks are going to be in the file.
+    pub fn has_stacks(&self) {
+        self.version.fetch_max(VERSION, Relaxed);
     }
 
     /// The version, if this is a journal at all.
@@ -85,6 +92,10 @@ pub enum Kind {
     Process = 4,
     /// More of the record before.
     More = 5,
+    /// The stack of the call before.
+    Stack = 6,
+    /// A file that a process has loaded, of which stacks speak.
+    Module = 7,
 }
 
 /// A slot's words.
@@ -110,6 +121,8 @@ pub fn kind(index: u64, word: u64) -> Result<Option<Kind>, u64> {
         3 => Kind::LongCall,
         4 => Kind::Process,
         5 => Kind::More,
+        6 => Kind::Stack,
+        7 => Kind::Module,
         _ => return Err(word),
     };
     if word & 0xffff_000f == mark(index, kind) { Ok(Some(kind)) } else { Err(word) }

@@ -12,6 +12,7 @@ use std::ffi::CStr;
 
 use super::format::{self, BLOCK_SLOTS, HEADER_LEN, Header, Kind, SLOT_LEN, SLOT_WORDS, Words};
 use super::record::{self, Owner, Record};
+use super::stack::{Module, Stack};
 use super::writer::view;
 use crate::call::Verdict;
 use crate::errno::Errno;
@@ -37,7 +38,7 @@ impl fmt::Display for OpenError {
             OpenError::Version(version) => {
                 write!(
                     f,
-                    "journal format {version}; this shmgate reads format {}, use the version that wrote it",
+                    "journal format {version}; this shmgate reads formats 1 to {}, use the version that wrote it",
                     format::VERSION
                 )
             }
@@ -91,8 +92,8 @@ impl Reader {
         }
         let head = view(Mapping::file(&file, 0, HEADER_LEN as usize, false)?);
         match head.version() {
-            Some(format::VERSION) if head.scale.is_valid() => {}
-            None | Some(format::VERSION) => return Err(OpenError::NotAJournal),
+            Some(format::WITHOUT_STACKS..=format::VERSION) if head.scale.is_valid() => {}
+            None | Some(format::WITHOUT_STACKS..=format::VERSION) => return Err(OpenError::NotAJournal),
             Some(other) => return Err(OpenError::Version(other)),
         }
         Ok(Reader { file, head, piece: None, behind: Vec::new(), text: Vec::new() })
@@ -126,26 +127,61 @@ impl Reader {
             None | Some(Ok(None)) => return Item::Hole,
             Some(Err(_)) => return Item::Damaged,
         };
-        if matches!(kind, Kind::Owner | Kind::More) {
+        if matches!(kind, Kind::Owner | Kind::More | Kind::Stack | Kind::Module) {
             return Item::Part;
         }
         self.behind.clear();
-        if kind != Kind::Call {
-            for at in (index + 1..).take(record::behind(&words)) {
-                let Some(Ok(Some((Kind::More, part)))) = self.slot(at) else { return Item::Damaged };
-                self.behind.push(part);
-            }
+        if kind != Kind::Call && self.collect(index, record::behind(&words)).is_none() {
+            return Item::Damaged;
         }
         if kind == Kind::Process {
-            self.text.clear();
-            self.text.extend(self.behind.iter().flat_map(|part| part[1..].iter().flat_map(|word| word.to_le_bytes())));
-            self.text.truncate(record::text_len(&words));
+            self.join(&words);
             let exe = (!self.text.is_empty()).then_some(self.text.as_slice());
             return Item::Process { ticks: words[1], pid: words[2] as u32, exe };
         }
         let Some(Ok(Some((Kind::Owner, owner)))) = self.slot(index - index % BLOCK_SLOTS) else { return Item::Damaged };
         let Reader { behind, text, .. } = self;
         Record::decode(kind, &words, behind, Owner::decode(&owner), text).map_or(Item::Damaged, Item::Call)
+    }
+
+    /// Collects the `count` slots behind slot `index`.
+    fn collect(&mut self, index: u64, count: usize) -> Option<()> {
+        self.behind.clear();
+        for at in (index + 1..).take(count) {
+            let Some(Ok(Some((Kind::More, part)))) = self.slot(at) else { return None };
+            self.behind.push(part);
+        }
+        Some(())
+    }
+
+    /// Makes the slots that were collected the text of the record with this first slot.
+    fn join(&mut self, first: &Words) {
+        self.text.clear();
+        self.text.extend(self.behind.iter().flat_map(|part| part[1..].iter().flat_map(|word| word.to_le_bytes())));
+        self.text.truncate(record::text_len(first));
+    }
+
+    /// The stack of the call in slot `index`; `None` if none was recorded, or it is damaged.
+    pub fn stack(&mut self, index: u64) -> Option<Stack> {
+        let at = match self.slot(index)?.ok()?? {
+            (Kind::Call, _) => index + 1,
+            (Kind::LongCall, words) => index + 1 + record::behind(&words) as u64,
+            _ => return None,
+        };
+        // What is in another block is another thread's.
+        let Some(Ok(Some((Kind::Stack, first)))) = self.slot(at).filter(|_| at / BLOCK_SLOTS == index / BLOCK_SLOTS) else {
+            return None;
+        };
+        self.collect(at, Stack::count(&first)?.max(1).div_ceil(3) - 1)?;
+        Stack::decode(&first, &self.behind)
+    }
+
+    /// The module whose record is in slot `index`, as a stack's frame names it; `None` if there is none.
+    pub fn module(&mut self, index: u64) -> Option<Module> {
+        let Some(Ok(Some((Kind::Module, first)))) = self.slot(index) else { return None };
+        self.collect(index, record::behind(&first))?;
+        self.join(&first);
+        Module::decode(&first, &self.text)
     }
 
     /// The ticks of the record that begins in slot `index`, if one does; quicker than [`Reader::item`].

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::format::{Kind, MOST_TEXT, Words};
+use super::stack;
 use crate::call::{Call, CallKind, Denial, Outcome, PermSet, Reason, Verdict};
 use crate::errno::Errno;
 
@@ -116,6 +117,12 @@ impl<'a> Slots<'a> {
         let exe = &exe[..exe.len().min(MOST_TEXT)];
         let first = [0, ticks, pid.into(), (exe.len() as u64) << 8 | exe.len().div_ceil(24) as u64];
         Slots { kind: Kind::Process, first, more: [[0; 4]; 3], more_count: 0, text: exe }
+    }
+
+    /// A module's record: a file with this `bias`, whose build id of `id_len` bytes and path are `text`.
+    pub fn module(ticks: u64, bias: u64, id_len: usize, text: &'a [u8]) -> Slots<'a> {
+        let first = stack::module_words(ticks, bias, id_len, text.len());
+        Slots { kind: Kind::Module, first, more: [[0; 4]; 3], more_count: 0, text }
     }
 
     /// How many slots it takes.

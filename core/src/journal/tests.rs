@@ -30,7 +30,7 @@ fn append(journal: &Journal, identity: &Identity, call: Call<'_>, outcome: Outco
     let owner = Owner { pid: identity.pid(), tid: me.tid(), uid: identity.uid() };
     let Owner { pid, tid, uid } = owner;
     let record = Record { ticks, duration: 5, pid, tid, uid, call, backend: 0, outcome };
-    journal.append((identity, me, owner), &record);
+    journal.append((identity, me, owner), &record, None);
 }
 
 /// A journal of `count` calls, of which each tenth was denied and each seventh is an ftok.

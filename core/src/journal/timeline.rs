@@ -104,6 +104,11 @@ impl Timeline {
         })
     }
 
+    /// The journal's reader, to ask it for stacks.
+    pub fn reader_mut(&mut self) -> &mut Reader {
+        &mut self.reader
+    }
+
     /// The call in `slot`, which [`Timeline::poll`] gave. `policy` names the rules that outcomes speak of.
     pub fn event<'a>(&'a mut self, slot: u64, policy: Option<&'a Policy>) -> Option<Event<'a>> {
         let Timeline { reader, images, .. } = self;

@@ -15,6 +15,7 @@ use std::ffi::CString;
 use super::format::{self, BLOCK_SLOTS, HEADER_LEN, Header, Kind, MOST_TEXT, SLOT_LEN, SLOT_WORDS, STEP_LEN, Words};
 use super::reader::Reader;
 use super::record::{Owner, Record, Slots};
+use super::stack::{MOST_FRAMES, Stack};
 use crate::clock::Source;
 use crate::errno::Errno;
 use crate::identity::{Block, Identity, Me};
@@ -72,7 +73,7 @@ impl Journal {
             return Err(Errno::EINVAL);
         }
         let head = view(Mapping::file(&file, 0, HEADER_LEN as usize, true)?);
-        if head.version() != Some(format::VERSION) || !head.scale.is_valid() {
+        if !matches!(head.version(), Some(format::WITHOUT_STACKS..=format::VERSION)) || !head.scale.is_valid() {
             return Err(Errno::EINVAL);
         }
         let source = head.scale.source();
@@ -139,14 +140,19 @@ impl Journal {
         true
     }
 
-    /// Appends a call. The first of a process is preceded by the process's own record.
-    pub fn append(&self, (identity, me, owner): (&Identity, Me<'_>, Owner), record: &Record<'_>) {
+    /// Appends a call, and its stack if it is known. The first of a process is preceded by the process's own record.
+    pub fn append(&self, (identity, me, owner): (&Identity, Me<'_>, Owner), record: &Record<'_>, stack: Option<&Stack>) {
         if identity.is_unknown() {
             self.introduce(me, owner);
         }
-        if self.put(&record.encode(), me, owner).is_none() {
+        if self.put(&record.encode(), stack, me, owner).is_none() {
             self.lose();
         }
+    }
+
+    /// Appends a module's record; returns its slot. `text` is its build id of `id_len` bytes and its path.
+    pub fn append_module(&self, (me, owner): (Me<'_>, Owner), bias: u64, id_len: usize, text: &[u8]) -> Option<u64> {
+        self.put(&Slots::module(self.now(), bias, id_len, text), None, me, owner)
     }
 
     #[cold]
@@ -155,7 +161,7 @@ impl Journal {
         let mut buffer = [0; MOST_TEXT];
         let exe = sys::read_link(c"/proc/self/exe", &mut buffer).unwrap_or_default();
         // Without it the process's calls have no executable, which is no call lost.
-        let _ = self.put(&Slots::process(self.now(), owner.pid, exe), me, owner);
+        let _ = self.put(&Slots::process(self.now(), owner.pid, exe), None, me, owner);
     }
 
     /// Takes a block for the caller alone, ready to be written. `None` if there is no room: without its first slot, which says whose
@@ -171,15 +177,26 @@ impl Journal {
         Some(Block { first: first + 1, end: first + BLOCK_SLOTS, base })
     }
 
-    /// Appends a record. What is behind its first slot is published before it: whoever sees that sees all.
+    /// Appends a record; returns its slot. What is behind its first slot is published before it: whoever sees that sees all.
     #[inline(never)]
-    fn put(&self, slots: &Slots<'_>, me: Me<'_>, owner: Owner) -> Option<()> {
-        let index = me.next_slots(slots.count(), owner.uid, || self.take_block(owner))?;
-        for (at, words) in (index + 1..).zip(slots.behind()) {
+    fn put(&self, slots: &Slots<'_>, stack: Option<&Stack>, me: Me<'_>, owner: Owner) -> Option<u64> {
+        // All of it lies in one block.
+        const { assert!(4 + MOST_TEXT.div_ceil(24) + MOST_FRAMES.div_ceil(3) < BLOCK_SLOTS as usize) };
+        let count = slots.count() + stack.map_or(0, Stack::slots);
+        let index = me.next_slots(count, owner.uid, || self.take_block(owner))?;
+        let mut at = index + 1;
+        for words in slots.behind() {
             publish(self.slot(at)?, at, Kind::More, &words);
+            at += 1;
+        }
+        if let Some(stack) = stack {
+            for (at, words) in (at + 1..).zip(stack.behind()) {
+                publish(self.slot(at)?, at, Kind::More, &words);
+            }
+            publish(self.slot(at)?, at, Kind::Stack, &stack.first());
         }
         publish(self.slot(index)?, index, slots.kind, &slots.first);
-        Some(())
+        Some(index)
     }
 
     /// The words of a slot, made ready if need be; `None` if the file has no room for it.

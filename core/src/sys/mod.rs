@@ -340,7 +340,7 @@ fn write_uids_to(first: u64, last: u64) -> Result<u32, Errno> {
 }
 
 /// True if eight bytes at `address` can be read. rt_sigprocmask copies them in before it finds that -1 is no operation.
-fn is_readable(address: u64) -> bool {
+pub fn is_readable(address: u64) -> bool {
     let none = core::ptr::null_mut::<u8>();
     // SAFETY: with an invalid `how` the call changes nothing, and a bad address is its EFAULT.
     let result = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, -1_i32, address, none, 8_usize) };
