@@ -215,6 +215,9 @@ pub struct CreateOptions {
     shmgate run --fail-on leak -- make check
   Run tests that leave segments behind, and leave none:
     shmgate run --isolate -- make check
+  See from which line each call comes:
+    shmgate run --callers --session /tmp/s -- ./server
+    shmgate log /tmp/s
 
 Environment:
   SHMGATE_LIB
@@ -222,6 +225,8 @@ Environment:
   SHMGATE_LOG, SHMGATE_LOG_FORMAT, SHMGATE_BACKEND, SHMGATE_NAMESPACE,
   SHMGATE_POLICY
     as --log, --json, --backend, --namespace and --policy, which win
+  SHMGATE_CALLERS
+    on or off (the default): on is as --callers
   SHMGATE_SESSION
     the session to join without --session. A run within a run so joins
     the outer one's, with its limits
@@ -249,6 +254,9 @@ pub struct RunOptions {
     /// Keep the session in DIR, or join the session there; without it, the session is gone at the end
     #[arg(long, value_name = "DIR")]
     pub session: Option<PathBuf>,
+    /// Record where each call comes from: function, file and line of its callers, which shmgate log shows
+    #[arg(long)]
+    pub callers: bool,
     /// Run a command that can't be gated (static, setuid, another architecture) all the same
     #[arg(long)]
     pub allow_ungated: bool,

@@ -61,7 +61,7 @@ fn parse<'data, H: FileHeader<Endian = Endianness>, R: ReadRef<'data>>(data: R) 
     let machine = Machine {
         is_64: header.is_type_64(),
         is_little_endian: endian == Endianness::Little,
-        machine: header.e_machine(endian),
+        machine: header.e_machine(endian).0,
     };
     let mut elf = Elf { machine, loader: None, is_static: true };
     for segment in header.program_headers(endian, data).ok()? {
@@ -70,7 +70,7 @@ fn parse<'data, H: FileHeader<Endian = Endianness>, R: ReadRef<'data>>(data: R) 
         }
         if let Ok(Some(dynamic)) = segment.dynamic(endian, data) {
             // The loader itself has no loader either, but a library's name: it can be run, and preloads.
-            elf.is_static &= !dynamic.iter().any(|entry| entry.tag32(endian) == Some(elf::DT_SONAME));
+            elf.is_static &= !dynamic.iter().any(|entry| entry.tag(endian) == elf::DT_SONAME);
         }
     }
     elf.is_static &= elf.loader.is_none();

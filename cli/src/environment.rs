@@ -87,6 +87,7 @@ pub fn check(options: &RunOptions) -> Result<Option<PathBuf>, Failure> {
         "SHMGATE_BACKEND" => options.backend.is_some() || options.isolate,
         "SHMGATE_LOG_FORMAT" => options.json,
         "SHMGATE_DEEPBIND" => options.keep_deepbind,
+        "SHMGATE_CALLERS" => options.callers,
         _ => false,
     };
     Config::read(&|name: &CStr| {
@@ -192,5 +193,8 @@ pub fn set(command: &mut Command, options: &RunOptions, log: &Log, session: &Pat
     }
     if options.keep_deepbind {
         command.env("SHMGATE_DEEPBIND", "keep");
+    }
+    if options.callers {
+        command.env("SHMGATE_CALLERS", "on");
     }
 }

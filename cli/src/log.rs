@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use shmgate_core::journal::{OpenError, Reader, Timeline};
 use shmgate_core::policy::Policy;
 use shmgate_core::session::{Session, c_path};
-use shmgate_core::text::json::{Json, Utc};
+use shmgate_core::text::json::{Fields, Utc};
 
 use crate::args::LogOptions;
 use crate::failure::{DAMAGED, Failure, written};
+use crate::symbols::{JsonFields, Symbols};
 use crate::{members, sessions};
 
 /// How often a follower looks for new records.
@@ -36,7 +37,7 @@ pub fn log(options: &LogOptions) -> Result<u8, Failure> {
         Err(error) => (None, Some(error)),
     };
     let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    let mut printer = Printer { timeline: Timeline::new(open(&path)?), policy, options, out, records: 0 };
+    let mut printer = Printer { timeline: Timeline::new(open(&path)?), symbols: Symbols::new(), policy, options, out, records: 0 };
     written(if options.follow { printer.follow(&session) } else { printer.print() })?;
 
     let Printer { timeline, records, .. } = printer;
@@ -77,6 +78,7 @@ pub fn damage(reader: &Reader, path: &Path, damaged: Option<u64>) -> Option<Stri
 /// Turns records into lines.
 struct Printer<'a> {
     timeline: Timeline,
+    symbols: Symbols,
     policy: Option<Policy>,
     options: &'a LogOptions,
     out: BufWriter<StdoutLock<'static>>,
@@ -93,13 +95,20 @@ impl Printer<'_> {
             };
             self.records += 1;
             if self.options.json {
-                writeln!(self.out, "{}", Json(event))?;
-                continue;
+                write!(self.out, "{}", Fields(event))?;
+            } else {
+                if self.options.time {
+                    write!(self.out, "{} ", Utc(event.time_ns))?;
+                }
+                writeln!(self.out, "{event}")?;
             }
-            if self.options.time {
-                write!(self.out, "{} ", Utc(event.time_ns))?;
+            let callers = self.symbols.callers(self.timeline.reader_mut(), slot);
+            match (callers, self.options.json) {
+                (Some(callers), true) => writeln!(self.out, "{}}}", JsonFields(&callers))?,
+                (None, true) => writeln!(self.out, "}}")?,
+                (Some(callers), false) => write!(self.out, "{callers}")?,
+                (None, false) => {}
             }
-            writeln!(self.out, "{event}")?;
         }
         self.out.flush()
     }

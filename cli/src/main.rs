@@ -7,6 +7,7 @@
 //! | `log` | `shmgate log` |
 //! | `segments` | `shmgate ls`, `show`, `rm`, `gc` |
 //! | `report` | `shmgate report`, and `run --fail-on` |
+//! | `symbols` | functions, files and lines of recorded callers |
 //! | `policy` | `shmgate policy check`, and `run`'s policy options |
 //! | `namespace` | `shmgate namespace list`, `create`, `remove`, `check` |
 //! | `completions`, `man` | what is generated from the definitions in `args` |
@@ -35,6 +36,7 @@ mod script;
 mod segments;
 mod sessions;
 mod summary;
+mod symbols;
 mod system;
 
 use std::process::ExitCode;

@@ -14,7 +14,7 @@ const PLACE_BITS: u32 = 34;
 const IS_SIGNAL: u64 = 1 << PLACE_BITS;
 
 /// A frame: where a call is under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Frame {
     /// The slot of the module's record.
     pub module: u64,

@@ -14,40 +14,53 @@ pub struct Json<'a>(pub Event<'a>);
 
 impl fmt::Display for Json<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let event = &self.0;
-        write!(f, "{{\"schema\":{SCHEMA},\"time\":\"{}\"", Utc(event.time_ns))?;
-        write!(f, ",\"pid\":{},\"tid\":{},\"uid\":{},\"exe\":", event.pid, event.tid, event.uid)?;
-        match event.exe {
-            Some(exe) => write!(f, "{}", Quoted { bytes: exe, json: true })?,
-            None => f.write_str("null")?,
+        fields(f, &self.0)?;
+        f.write_str("}")
+    }
+}
+
+/// Writes an event as a JSON object that lacks its end: more fields may follow.
+pub struct Fields<'a>(pub Event<'a>);
+
+impl fmt::Display for Fields<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fields(f, &self.0)
+    }
+}
+
+fn fields(f: &mut fmt::Formatter<'_>, event: &Event<'_>) -> fmt::Result {
+    write!(f, "{{\"schema\":{SCHEMA},\"time\":\"{}\"", Utc(event.time_ns))?;
+    write!(f, ",\"pid\":{},\"tid\":{},\"uid\":{},\"exe\":", event.pid, event.tid, event.uid)?;
+    match event.exe {
+        Some(exe) => write!(f, "{}", Quoted { bytes: exe, json: true })?,
+        None => f.write_str("null")?,
+    }
+    write!(f, ",\"call\":\"{}\",\"args\":{{", event.call.kind().name())?;
+    args(f, &event.call)?;
+    match (event.outcome.result, &event.call) {
+        (Ok(value), Call::Shmat { .. }) => write!(f, "}},\"result\":\"{value:#x}\",\"errno\":null")?,
+        (Ok(value), Call::Ftok { .. }) => write!(f, "}},\"result\":\"{:#010x}\",\"errno\":null", value as u32)?,
+        (Ok(value), _) => write!(f, "}},\"result\":{},\"errno\":null", value as i64)?,
+        (Err(errno), _) => match errno.name() {
+            Some(name) => write!(f, "}},\"result\":-1,\"errno\":\"{name}\"")?,
+            None => write!(f, "}},\"result\":-1,\"errno\":\"{}\"", errno.0)?,
+        },
+    }
+    write!(f, ",\"duration_ns\":{},\"backend\":\"{}\"", event.duration_ns, event.backend)?;
+    let rule = event.rule;
+    let named = |f: &mut fmt::Formatter<'_>, verdict: &str| {
+        write!(f, ",\"verdict\":\"{verdict}\",\"reason\":\"rule {}\"", Escaped(&Plain(rule.unwrap_or("?"))))
+    };
+    match event.outcome.verdict {
+        Verdict::Allowed => f.write_str(",\"verdict\":\"allowed\",\"reason\":null"),
+        Verdict::Denied(denial) => {
+            write!(f, ",\"verdict\":\"denied\",\"reason\":\"{}\"", Escaped(&ReasonText { denial, rule }))
         }
-        write!(f, ",\"call\":\"{}\",\"args\":{{", event.call.kind().name())?;
-        args(f, &event.call)?;
-        match (event.outcome.result, &event.call) {
-            (Ok(value), Call::Shmat { .. }) => write!(f, "}},\"result\":\"{value:#x}\",\"errno\":null")?,
-            (Ok(value), Call::Ftok { .. }) => write!(f, "}},\"result\":\"{:#010x}\",\"errno\":null", value as u32)?,
-            (Ok(value), _) => write!(f, "}},\"result\":{},\"errno\":null", value as i64)?,
-            (Err(errno), _) => match errno.name() {
-                Some(name) => write!(f, "}},\"result\":-1,\"errno\":\"{name}\"")?,
-                None => write!(f, "}},\"result\":-1,\"errno\":\"{}\"", errno.0)?,
-            },
+        Verdict::WouldDeny(denial) => {
+            write!(f, ",\"verdict\":\"would-deny\",\"reason\":\"{}\"", Escaped(&ReasonText { denial, rule }))
         }
-        write!(f, ",\"duration_ns\":{},\"backend\":\"{}\"", event.duration_ns, event.backend)?;
-        let rule = event.rule;
-        let named = |f: &mut fmt::Formatter<'_>, verdict: &str| {
-            write!(f, ",\"verdict\":\"{verdict}\",\"reason\":\"rule {}\"}}", Escaped(&Plain(rule.unwrap_or("?"))))
-        };
-        match event.outcome.verdict {
-            Verdict::Allowed => f.write_str(",\"verdict\":\"allowed\",\"reason\":null}"),
-            Verdict::Denied(denial) => {
-                write!(f, ",\"verdict\":\"denied\",\"reason\":\"{}\"}}", Escaped(&ReasonText { denial, rule }))
-            }
-            Verdict::WouldDeny(denial) => {
-                write!(f, ",\"verdict\":\"would-deny\",\"reason\":\"{}\"}}", Escaped(&ReasonText { denial, rule }))
-            }
-            Verdict::Masked { .. } => named(f, "masked"),
-            Verdict::Logged { .. } => named(f, "logged"),
-        }
+        Verdict::Masked { .. } => named(f, "masked"),
+        Verdict::Logged { .. } => named(f, "logged"),
     }
 }
 

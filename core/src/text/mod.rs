@@ -79,8 +79,10 @@ impl<const N: usize> fmt::Write for Line<N> {
 }
 
 /// Bytes of a path in double quotes, everything but printable ASCII escaped, as C and (with `json`) JSON read it.
+#[derive(Clone, Copy, Debug)]
 pub struct Quoted<'a> {
     pub bytes: &'a [u8],
+    /// As JSON reads it, and not C.
     pub json: bool,
 }
 

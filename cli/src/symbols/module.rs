@@ -1,0 +1,97 @@
+//! A program or library, and what it and its debug file know about their code.
+
+use std::fs::File;
+use std::path::Path;
+
+use addr2line::{Loader, demangle_auto};
+use object::read::{Object, ObjectSymbol, ReadCache};
+
+use super::debug_file;
+
+/// A function and a line at an address.
+#[derive(Debug, Default)]
+pub struct Place {
+    pub function: Option<String>,
+    pub file: Option<String>,
+    pub line: Option<u32>,
+}
+
+/// A loaded file of the programs that ran.
+pub struct Module {
+    name: String,
+    debug: Option<Loader>,
+    /// Functions by address: begin, end, and name as the linker knows it.
+    symbols: Vec<(u64, u64, String)>,
+}
+
+impl Module {
+    /// Opens the file at `path` if it is the one that ran, and what there is of debug information on it.
+    pub fn open(path: &Path, build_id: &[u8]) -> Module {
+        let name = path.to_string_lossy().into_owned();
+        let is_it = path.is_absolute() && debug_file::is_build(path, build_id);
+        let file = is_it.then_some(path);
+        let debug_path = debug_file::find(file, path, build_id);
+        let mut symbols = debug_path.as_deref().map(symbols).unwrap_or_default();
+        if symbols.is_empty() {
+            symbols = file.map(self::symbols).unwrap_or_default();
+        }
+        let debug = debug_path.and_then(|debug| {
+            let supplement = debug_file::supplement(&debug);
+            Loader::new_with_sup(debug, supplement).ok()
+        });
+        Module { name, debug, symbols }
+    }
+
+    /// The path as the program knew it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What is at this address: a function and those that it was made a part of, or at least one place that is not known.
+    pub fn places(&self, address: u64) -> Vec<Place> {
+        let mut places = Vec::new();
+        let frames = self.debug.as_ref().and_then(|debug| debug.find_frames(address).ok());
+        if let Some(mut frames) = frames {
+            while let Ok(Some(frame)) = frames.next() {
+                let function = frame.function.and_then(|function| function.demangle().ok().map(|name| name.into_owned()));
+                let location = frame.location;
+                places.push(Place {
+                    function,
+                    file: location.as_ref().and_then(|location| location.file).map(str::to_owned),
+                    line: location.and_then(|location| location.line).filter(|line| *line != 0),
+                });
+            }
+        }
+        if places.is_empty() {
+            places.push(Place::default());
+        }
+        if let Some(last) = places.last_mut().filter(|last| last.function.is_none()) {
+            last.function = self.symbol(address);
+        }
+        places
+    }
+
+    fn symbol(&self, address: u64) -> Option<String> {
+        let behind = self.symbols.partition_point(|(begin, ..)| *begin <= address);
+        let (_, end, name) = self.symbols.get(behind.checked_sub(1)?)?;
+        (address < *end).then(|| demangle_auto(name.as_str().into(), None).into_owned())
+    }
+}
+
+/// The functions that a file's symbol table names; those for the linker, where it has lost the others.
+fn symbols(path: &Path) -> Vec<(u64, u64, String)> {
+    let Ok(file) = File::open(path) else { return Vec::new() };
+    let cache = ReadCache::new(file);
+    let Ok(file) = object::File::parse(&cache) else { return Vec::new() };
+    let mut symbols: Vec<_> = file
+        .symbols()
+        .chain(file.dynamic_symbols())
+        .filter(|symbol| symbol.is_definition() && symbol.kind() == object::SymbolKind::Text && symbol.size() > 0)
+        .filter_map(|symbol| {
+            let end = symbol.address().checked_add(symbol.size())?;
+            Some((symbol.address(), end, symbol.name().ok()?.to_owned()))
+        })
+        .collect();
+    symbols.sort();
+    symbols
+}
