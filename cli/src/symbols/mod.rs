@@ -126,11 +126,14 @@ fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }
 
-/// The callers as lines below a call, each with its end.
+/// The callers as lines below a call, each with its end. Those of main are libc's affair.
 impl fmt::Display for Callers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, frame) in self.frames.iter().enumerate() {
             writeln!(f, "    {} {frame}", if number == 0 { "at" } else { "by" })?;
+            if frame.function.as_deref() == Some("main") {
+                return Ok(());
+            }
         }
         match self.end {
             End::Outermost => Ok(()),

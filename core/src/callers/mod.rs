@@ -55,22 +55,26 @@ impl Callers {
         let mut stack = Stack::default();
         let mut is_ours = true;
         let mut slot_of = |loaded: &Loaded| {
-            let place = loaded.module.place();
-            let known = self.tables.slot(place, loaded.identity);
-            known.or_else(|| {
+            self.tables.slot(loaded.place, loaded.identity).or_else(|| {
                 let slot = note(loaded)?;
-                self.tables.keep_slot(place, loaded.identity, slot);
+                self.tables.keep_slot(loaded.place, loaded.identity, slot);
                 Some(slot)
             })
         };
+        let mut last = None;
         let mut is_noted = true;
         let end = walk::walk(self.modules, &self.tables, from, |loaded, frame| {
             is_ours &= loaded.module.start == skipped;
             if is_ours {
                 return true;
             }
+            let slot = match last {
+                Some((identity, slot)) if identity == loaded.identity => Some(slot),
+                _ => slot_of(loaded),
+            };
+            last = slot.map(|slot| (loaded.identity, slot));
             let offset = frame.address.wrapping_sub(loaded.module.bias);
-            let word = slot_of(loaded).and_then(|module| Frame { module, offset, is_signal: frame.is_signal }.encode());
+            let word = slot.and_then(|module| Frame { module, offset, is_signal: frame.is_signal }.encode());
             is_noted = word.is_some();
             word.is_some_and(|word| stack.push(word))
         });

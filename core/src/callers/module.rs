@@ -48,10 +48,10 @@ impl Module {
         [self.start, self.end, self.name, self.link_map].into_iter().fold(self.frames, mix)
     }
 
-    /// The bytes of its build id, and the end of its first segment.
+    /// Its build id, and the end of its first segment.
     #[inline(never)]
     pub fn head(&self, window: &mut Window) -> Head {
-        let mut head = Head { build_id: (0, 0), first_end: 0 };
+        let mut head = Head::default();
         let _ = self.read_head(window, &mut head);
         head
     }
@@ -77,7 +77,7 @@ impl Module {
             let (file_len, len) = (window.word(entry + 32)?, window.word(entry + 40)?);
             if kind == PT_LOAD && head.first_end == 0 {
                 head.first_end = address.checked_add(len)?;
-            } else if kind == PT_NOTE && head.build_id.1 == 0 {
+            } else if kind == PT_NOTE && head.build_id.len == 0 {
                 head.build_id = self.build_id(window, address, file_len).unwrap_or_default();
             }
         }
@@ -85,7 +85,7 @@ impl Module {
     }
 
     /// Looks for a build id among the notes at `at`.
-    fn build_id(&self, window: &mut Window, mut at: u64, len: u64) -> Option<(u64, usize)> {
+    fn build_id(&self, window: &mut Window, mut at: u64, len: u64) -> Option<BuildId> {
         const NT_GNU_BUILD_ID: u32 = 3;
         let end = at.checked_add(len)?;
         if at < self.start || end > self.end {
@@ -96,8 +96,8 @@ impl Module {
                 [0, 4, 8].map(|field| window.read(at + field).map(u32::from_le_bytes)).map(Option::unwrap_or_default);
             let contents = at.checked_add(12)?.checked_add(u64::from(name_len).next_multiple_of(4))?;
             if kind == NT_GNU_BUILD_ID && name_len == 4 && window.read(at + 12)? == *b"GNU\0" {
-                let whole = contents.checked_add(len.into())? <= end && len as usize <= MOST_BUILD_ID;
-                return whole.then_some((contents, len as usize));
+                let is_whole = contents.checked_add(len.into())? <= end && u64::from(len) <= MOST_BUILD_ID;
+                return is_whole.then_some(BuildId { at: contents, len: len.into() });
             }
             at = contents.checked_add(u64::from(len).next_multiple_of(4))?;
         }
@@ -106,13 +106,19 @@ impl Module {
 }
 
 /// The longest build id that is kept, in bytes: SHA-1's have 20.
-pub const MOST_BUILD_ID: usize = 32;
+const MOST_BUILD_ID: u64 = 32;
+
+/// Where a build id is in memory, and its length in bytes, 0 if there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BuildId {
+    pub at: u64,
+    pub len: u64,
+}
 
 /// What a module's first page tells.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Head {
-    /// The build id's address and length, 0 if there is none.
-    pub build_id: (u64, usize),
+    pub build_id: BuildId,
     /// Where its first segment ends in memory; 0 if not known.
     pub first_end: u64,
 }

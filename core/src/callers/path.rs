@@ -20,19 +20,20 @@ impl Loaded {
     #[inline(never)]
     pub fn note(&self, journal: &Journal, writer: (Me<'_>, Owner)) -> Option<u64> {
         let mut text = [0; MOST];
-        let (at, id_len) = self.head.build_id;
         let mut window = Window::default();
-        for (count, place) in text[..id_len].iter_mut().enumerate() {
-            [*place] = window.read(at + count as u64)?;
+        let head = self.module.head(&mut window);
+        let id_len = head.build_id.len as usize;
+        for (at, place) in (head.build_id.at..).zip(&mut text[..id_len]) {
+            [*place] = window.read(at)?;
         }
-        let len = id_len + self.path(&mut text[id_len..]);
+        let len = id_len + self.path(head.first_end, &mut text[id_len..]);
         journal.append_module(writer, self.module.bias, id_len, &text[..len])
     }
 
     /// The file's path: as the kernel knows it, or else by the name that was given to the loader. Returns its length.
-    fn path(&self, buffer: &mut [u8]) -> usize {
+    fn path(&self, first_end: u64, buffer: &mut [u8]) -> usize {
         let mut link = Line::<64>::new();
-        let (start, end) = (self.module.start & !4095, self.head.first_end.next_multiple_of(4096));
+        let (start, end) = (self.module.start & !4095, first_end.checked_next_multiple_of(4096).unwrap_or_default());
         let _ = write!(link, "/proc/self/map_files/{start:x}-{end:x}\0");
         let link = CStr::from_bytes_until_nul(link.as_bytes()).unwrap_or_default();
         if let Ok(path @ [b'/', ..]) = sys::read_link(link, buffer) {

@@ -142,27 +142,28 @@ const KEPT: [usize; 6] = [RBX, RBP, R12, R12 + 1, R12 + 2, R15];
 /// Rules as a word: there is no caller. No frame is 64 MiB below its base.
 const OUTERMOST: u64 = 0x80_0000 << 4;
 
-/// The caller's registers by rules as a word; `Err(())` if there is no caller.
+/// True if rules as a word say that there is no caller.
+pub fn is_outermost(packed: u64) -> bool {
+    packed == OUTERMOST
+}
+
+/// Makes the registers the caller's, by rules as a word. `None` if they can't be read, or would not lead up the stack.
 #[inline]
-pub fn packed_caller(packed: u64, of: &Registers, stack: &mut Window) -> Result<Option<Registers>, ()> {
-    if packed == OUTERMOST {
-        return Err(());
-    }
+pub fn step(packed: u64, registers: &mut Registers, stack: &mut Window) -> Option<()> {
     let words = ((packed << 36) as i64) >> 40;
-    let base = of.0[(packed & 15) as usize].wrapping_add_signed(words * 8);
-    let mut caller = *of;
-    caller.0[RSP] = base;
-    let mut read = || {
-        caller.0[PC] = stack.word(base.wrapping_sub(8))?;
-        for (place, &number) in KEPT.iter().enumerate() {
-            let below = packed >> (28 + 6 * place) & 63;
-            if below != 0 {
-                caller.0[number] = stack.word(base.wrapping_sub(below * 8))?;
-            }
+    let base = registers.0[(packed & 15) as usize].wrapping_add_signed(words * 8);
+    let old = core::mem::replace(&mut registers.0[RSP], base);
+    registers.0[PC] = stack.word(base.wrapping_sub(8))?;
+    let mut below = packed >> 28;
+    let mut kept = KEPT.iter();
+    while below != 0 {
+        let number = *kept.next()?;
+        if below & 63 != 0 {
+            registers.0[number] = stack.word(base.wrapping_sub((below & 63) * 8))?;
         }
-        Some(caller)
-    };
-    Ok(read())
+        below >>= 6;
+    }
+    (base > old).then_some(())
 }
 
 /// What a DWARF expression comes to: a length, and operations on a stack of words. As compilers and libc write them for frames:

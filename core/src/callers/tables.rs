@@ -5,6 +5,8 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::module::BuildId;
+
 /// Addresses whose rules are remembered: 16 KiB.
 const RULES: usize = 1024;
 /// Modules that are remembered, in sets of four.
@@ -19,13 +21,17 @@ const PLACE_BITS: u32 = 17;
 pub struct Tables {
     rules: Box<[[AtomicU64; 2]]>,
     modules: Box<[AtomicU64]>,
+    /// Build ids by modules' places: 48 bits of address, 6 of length, and 10 that tell the place.
+    build_ids: Box<[AtomicU64]>,
 }
 
 impl Tables {
     pub fn new() -> Tables {
+        let zeros = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
         Tables {
             rules: (0..RULES).map(|_| [const { AtomicU64::new(0) }; 2]).collect(),
-            modules: (0..MODULES).map(|_| AtomicU64::new(0)).collect(),
+            modules: zeros(MODULES),
+            build_ids: zeros(MODULES),
         }
     }
 
@@ -53,12 +59,21 @@ impl Tables {
         &self.modules[(place >> 56) as usize % (MODULES / SET) * SET..][..SET]
     }
 
-    /// True if a module at this place was remembered.
-    pub fn knows_place(&self, place: u64) -> bool {
-        self.set(place).iter().any(|entry| {
-            let entry = entry.load(Relaxed);
-            entry != 0 && (entry >> SLOT_BITS ^ place) & ((1 << PLACE_BITS) - 1) == 0
-        })
+    fn build_id_at(&self, place: u64) -> &AtomicU64 {
+        &self.build_ids[(place >> 54) as usize % MODULES]
+    }
+
+    /// Where the build id of the module at this place is.
+    pub fn build_id(&self, place: u64) -> Option<BuildId> {
+        let word = self.build_id_at(place).load(Relaxed);
+        let build_id = BuildId { at: word & ((1 << 48) - 1), len: word >> 48 & 63 };
+        (word != 0 && (word >> 54) == place & 0x3ff).then_some(build_id)
+    }
+
+    /// Remembers where a build id is, in the place of another's.
+    pub fn keep_build_id(&self, place: u64, build_id: BuildId) {
+        let BuildId { at, len } = build_id;
+        self.build_id_at(place).store((place & 0x3ff) << 54 | (len & 63) << 48 | at & ((1 << 48) - 1), Relaxed);
     }
 
     fn tag(place: u64, identity: u64) -> u64 {
@@ -99,7 +114,10 @@ mod tests {
             prop_assert_eq!(tables.rules(key ^ 1), None);
             tables.keep_slot(place, identity, slot);
             prop_assert_eq!(tables.slot(place, identity), Some(slot));
-            prop_assert!(tables.knows_place(place));
+            let build_id = BuildId { at: slot, len: 20 };
+            tables.keep_build_id(place, build_id);
+            prop_assert_eq!(tables.build_id(place), Some(build_id));
+            prop_assert_eq!(tables.build_id(place ^ 1), None);
             prop_assert_eq!(tables.slot(place ^ 1, identity), None);
         }
     }

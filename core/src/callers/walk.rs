@@ -2,9 +2,9 @@
 
 use super::cfi;
 use super::memory::Window;
-use super::module::{Head, Module, Modules, mix};
+use super::module::{Module, Modules, mix};
 use super::registers::{PC, RSP, Registers};
-use super::rules::packed_caller;
+use super::rules;
 use super::tables::Tables;
 use crate::journal::stack::End;
 
@@ -12,7 +12,8 @@ use crate::journal::stack::End;
 #[derive(Clone, Copy, Debug)]
 pub struct Loaded {
     pub module: Module,
-    pub head: Head,
+    /// Tells where it is loaded, as [`Module::place`].
+    pub place: u64,
     /// Tells it from every other file and every other place where it is loaded.
     pub identity: u64,
 }
@@ -20,16 +21,19 @@ pub struct Loaded {
 impl Loaded {
     fn of(module: Module, tables: &Tables) -> Loaded {
         let place = module.place();
-        // The kernel has to be asked only the first time: what a walk has come upon before was readable, and still is.
-        let mut window = if tables.knows_place(place) { Window::around(module.start) } else { Window::default() };
-        let head = module.head(&mut window);
-        let (mut at, len) = head.build_id;
+        // The head is read once; where it said the build id to be, it is still, or another one.
+        let mut window = Window::around(module.start);
+        let build_id = tables.build_id(place).unwrap_or_else(|| {
+            window = Window::default();
+            let build_id = module.head(&mut window).build_id;
+            tables.keep_build_id(place, build_id);
+            build_id
+        });
         let mut identity = place;
-        for _ in 0..len / 8 {
-            identity = mix(identity, window.word(at).unwrap_or_default());
-            at += 8;
+        for word in 0..build_id.len / 8 {
+            identity = mix(identity, window.word(build_id.at + word * 8).unwrap_or_default());
         }
-        Loaded { module, head, identity }
+        Loaded { module, place, identity }
     }
 
     fn has(&self, address: u64) -> bool {
@@ -55,56 +59,73 @@ pub fn walk(
     modules: Modules,
     tables: &Tables,
     mut registers: Registers,
-    mut visit: impl FnMut(&Loaded, &Frame) -> bool,
+    mut visit: impl FnMut(&Loaded, Frame) -> bool,
 ) -> End {
     // Our own frame is there, and the caller's mostly on the same page.
     let mut stack = Window::around((&raw const registers).addr() as u64);
-    let mut code = Window::default();
     let mut loaded: Option<Loaded> = None;
     let mut is_exact = true;
     for _ in 0..MOST_STEPS {
-        let address = registers.0[PC].wrapping_sub(u64::from(!is_exact));
         if registers.0[PC] == 0 {
             return End::Outermost;
         }
-        let here = match loaded {
-            Some(known) if known.has(address) => known,
-            _ => match modules.of(address) {
-                Some(module) => *loaded.insert(Loaded::of(module, tables)),
-                None => return End::Unknown,
-            },
-        };
-        let key = mix(here.identity, address);
-        if let Some(packed) = tables.rules(key) {
-            if !visit(&here, &Frame { address, is_signal: false }) {
-                return End::More;
-            }
-            let Ok(caller) = packed_caller(packed, &registers, &mut stack) else { return End::Outermost };
-            match caller.filter(|caller| caller.0[RSP] > registers.0[RSP]) {
-                Some(caller) => registers = caller,
-                None => return End::Unknown,
-            }
-            is_exact = false;
-            continue;
+        let address = registers.0[PC].wrapping_sub(u64::from(!is_exact));
+        if !loaded.as_ref().is_some_and(|loaded| loaded.has(address)) {
+            let Some(module) = modules.of(address) else { return End::Unknown };
+            loaded = Some(Loaded::of(module, tables));
         }
-        let found = cfi::rules(&here.module, address, &mut code);
-        let is_signal = found.is_some_and(|(_, is_signal)| is_signal);
-        if !visit(&here, &Frame { address, is_signal }) {
+        let Some(here) = &loaded else { return End::Unknown };
+        let key = mix(here.identity, address);
+        let Some(packed) = tables.rules(key) else {
+            match slow_step(here, address, &mut registers, &mut stack, (tables, key), &mut visit) {
+                Ok(is_signal) => is_exact = is_signal,
+                Err(end) => return end,
+            }
+            continue;
+        };
+        if !visit(here, Frame { address, is_signal: false }) {
             return End::More;
         }
-        let Some((rules, _)) = found else { return End::Unknown };
-        if let Some(packed) = rules.pack().filter(|_| !is_signal) {
-            tables.keep_rules(key, packed);
-        }
-        if rules.is_outermost() {
+        if rules::is_outermost(packed) {
             return End::Outermost;
         }
-        // A handler may be on a stack of its own; otherwise callers are further up.
-        match rules.caller(&registers, here.module.start, &mut stack, &mut code) {
-            Some(caller) if is_signal || caller.0[RSP] > registers.0[RSP] => registers = caller,
-            _ => return End::Unknown,
+        if rules::step(packed, &mut registers, &mut stack).is_none() {
+            return End::Unknown;
         }
-        is_exact = is_signal;
+        is_exact = false;
     }
     End::More
+}
+
+/// A step by rules that have to be found first; returns whether the frame was a signal's.
+#[cold]
+#[inline(never)]
+fn slow_step(
+    here: &Loaded,
+    address: u64,
+    registers: &mut Registers,
+    stack: &mut Window,
+    (tables, key): (&Tables, u64),
+    visit: &mut dyn FnMut(&Loaded, Frame) -> bool,
+) -> Result<bool, End> {
+    let mut code = Window::default();
+    let found = cfi::rules(&here.module, address, &mut code);
+    let is_signal = found.is_some_and(|(_, is_signal)| is_signal);
+    if !visit(here, Frame { address, is_signal }) {
+        return Err(End::More);
+    }
+    let (rules, _) = found.ok_or(End::Unknown)?;
+    if let Some(packed) = rules.pack().filter(|_| !is_signal) {
+        tables.keep_rules(key, packed);
+    }
+    if rules.is_outermost() {
+        return Err(End::Outermost);
+    }
+    // A handler may be on a stack of its own; otherwise callers are further up.
+    let caller = rules.caller(registers, here.module.start, stack, &mut code).ok_or(End::Unknown)?;
+    if !is_signal && caller.0[RSP] <= registers.0[RSP] {
+        return Err(End::Unknown);
+    }
+    *registers = caller;
+    Ok(is_signal)
 }
