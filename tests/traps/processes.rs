@@ -69,6 +69,10 @@ fn signal_stack_of_8_kib_is_enough() {
         let run = Run::new(program("traps/small_stack")).namespace(&namespace).session(&session);
         let outcome = run.env("SHMGATE_LOG", session.place().join("log")).output().silent();
         assert_eq!(outcome.stdout, native.stdout, "{policy}");
+        let run = Run::new(program("traps/small_stack")).namespace(&namespace).session(&session);
+        let log = session.place().join("log");
+        let outcome = run.env("SHMGATE_LOG", log).env("SHMGATE_CALLERS", "on").output().silent();
+        assert_eq!(outcome.stdout, native.stdout, "{policy}, with callers");
     }
 }
 

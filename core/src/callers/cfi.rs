@@ -8,8 +8,8 @@ use super::module::Module;
 use super::registers::{COUNT, PC};
 use super::rules::{Base, Cursor, Means, Rule, Rules};
 
-/// Sets of rules that a function's instructions may put aside. Compilers use one or two.
-const MOST_REMEMBERED: usize = 3;
+/// Sets of rules that a function's instructions may put aside. Compilers use one, seldom two.
+const MOST_REMEMBERED: usize = 2;
 
 /// What a function's description says in general (a CIE).
 struct Common {
@@ -40,7 +40,7 @@ pub fn rules(module: &Module, pc: u64, window: &mut Window) -> Option<(Rules, bo
         let len = cursor.unsigned()?;
         cursor.at = cursor.at.checked_add(len)?;
     }
-    let mut program = Program { module, common: &common, initial: Rules::NONE, rules: Rules::NONE, aside: [Rules::NONE; 3], kept: 0 };
+    let mut program = Program { module, common: &common, initial: Rules::NONE, rules: Rules::NONE, aside: [Rules::NONE; MOST_REMEMBERED], kept: 0 };
     let Cursor { at, end, window } = cursor;
     program.run(&mut Cursor { window, at: common.from, end: common.to }, begin, pc)?;
     program.initial = program.rules;

@@ -46,40 +46,46 @@ impl Callers {
     /// The stack of the call that is under way, without the library's own frames. `note` tells the journal about a module, and returns
     /// the slot of its record.
     #[inline(never)]
-    pub fn stack(&self, note: impl FnMut(&Loaded) -> Option<u64>) -> Stack {
-        self.collect(Registers::here(), self.own, note)
+    pub fn stack(&self, mut note: impl FnMut(&Loaded) -> Option<u64>) -> Stack {
+        let mut stack = Stack::default();
+        let mut is_full = false;
+        // What is not noted yet is noted between two walks: together they would take too much of a handler's stack.
+        while let Some(loaded) = self.collect(&mut stack, is_full) {
+            match note(&loaded) {
+                Some(slot) => self.tables.keep_slot(loaded.place, loaded.identity, slot),
+                None => is_full = true,
+            }
+        }
+        stack
     }
 
+    /// Walks; returns a module that has to be noted first, unless there `is_no_room` for that, which ends the stack.
     #[inline(never)]
-    fn collect(&self, from: Registers, skipped: u64, mut note: impl FnMut(&Loaded) -> Option<u64>) -> Stack {
-        let mut stack = Stack::default();
+    fn collect(&self, stack: &mut Stack, is_no_room: bool) -> Option<Loaded> {
+        *stack = Stack::default();
         let mut is_ours = true;
-        let mut slot_of = |loaded: &Loaded| {
-            self.tables.slot(loaded.place, loaded.identity).or_else(|| {
-                let slot = note(loaded)?;
-                self.tables.keep_slot(loaded.place, loaded.identity, slot);
-                Some(slot)
-            })
-        };
         let mut last = None;
-        let mut is_noted = true;
-        let end = walk::walk(self.modules, &self.tables, from, |loaded, frame| {
-            is_ours &= loaded.module.start == skipped;
+        let mut unknown = None;
+        let end = walk::walk(self.modules, &self.tables, &mut Registers::here(), |loaded, frame| {
+            is_ours &= loaded.module.start == self.own;
             if is_ours {
                 return true;
             }
             let slot = match last {
                 Some((identity, slot)) if identity == loaded.identity => Some(slot),
-                _ => slot_of(loaded),
+                _ => self.tables.slot(loaded.place, loaded.identity),
             };
-            last = slot.map(|slot| (loaded.identity, slot));
+            let Some(module) = slot else {
+                unknown = Some(*loaded);
+                return false;
+            };
+            last = Some((loaded.identity, module));
             let offset = frame.address.wrapping_sub(loaded.module.bias);
-            let word = slot.and_then(|module| Frame { module, offset, is_signal: frame.is_signal }.encode());
-            is_noted = word.is_some();
+            let word = Frame { module, offset, is_signal: frame.is_signal }.encode();
             word.is_some_and(|word| stack.push(word))
         });
-        stack.end = if is_noted { end } else { End::Unknown };
-        stack
+        stack.end = if unknown.is_some() { End::Unknown } else { end };
+        unknown.filter(|_| !is_no_room)
     }
 }
 

@@ -85,17 +85,17 @@ impl Rules {
         self.registers[PC] == Rule::UNDEFINED
     }
 
-    /// The caller's registers. `start` is where the module's code begins, `code` a window for reading there.
+    /// Makes the registers the caller's. `start` is where the module's code begins, `code` a window for reading there.
     #[inline(never)]
-    pub fn caller(&self, of: &Registers, start: u64, stack: &mut Window, code: &mut Window) -> Option<Registers> {
+    pub fn step(&self, registers: &mut Registers, start: u64, stack: &mut Window, code: &mut Window) -> Option<()> {
+        let of = &Registers(registers.0);
         let base = match self.base {
             Base::Register(number, distance) => of.0.get(usize::from(number))?.wrapping_add_signed(distance.into()),
             Base::Expression(place) => evaluate(start + u64::from(place), None, of, stack, code)?,
         };
-        let mut caller = *of;
-        caller.0[RSP] = base;
+        registers.0[RSP] = base;
         for (number, rule) in self.registers.iter().enumerate() {
-            caller.0[number] = match rule.means() {
+            registers.0[number] = match rule.means() {
                 Means::Same => continue,
                 Means::Undefined => 0,
                 Means::At(distance) => stack.word(base.wrapping_add_signed(distance.into()))?,
@@ -108,7 +108,7 @@ impl Rules {
                 Means::IsExpression(place) => evaluate(start + u64::from(place), Some(base), of, stack, code)?,
             };
         }
-        Some(caller)
+        Some(())
     }
 
     /// The rules as one word, if they are of the usual kind: the base by a register, the code's address below it, and the registers that a

@@ -17,7 +17,7 @@ fn by_libgcc() -> Vec<u64> {
 #[inline(never)]
 fn both(callers: &Callers) -> (Vec<u64>, Vec<u64>, End) {
     let mut ours = Vec::new();
-    let end = walk::walk(callers.modules, &callers.tables, Registers::here(), |_, frame| {
+    let end = walk::walk(callers.modules, &callers.tables, &mut Registers::here(), |_, frame| {
         ours.push(frame.address + 1);
         true
     });
@@ -54,7 +54,7 @@ fn a_signal_is_walked_through() {
     extern "C" fn handler(_: libc::c_int) {
         let callers = Callers::new().unwrap();
         let (mut signals, mut ours) = (Vec::new(), Vec::new());
-        let end = walk::walk(callers.modules, &callers.tables, Registers::here(), |_, frame| {
+        let end = walk::walk(callers.modules, &callers.tables, &mut Registers::here(), |_, frame| {
             signals.push(frame.is_signal);
             ours.push(frame.address);
             true
@@ -76,9 +76,9 @@ fn a_signal_is_walked_through() {
 fn what_leads_nowhere_ends() {
     let callers = Callers::new().unwrap();
     let mut registers = Registers::here();
-    let count = |registers| {
+    let count = |mut registers| {
         let mut count = 0;
-        let end = walk::walk(callers.modules, &callers.tables, registers, |_, _| {
+        let end = walk::walk(callers.modules, &callers.tables, &mut registers, |_, _| {
             count += 1;
             true
         });
@@ -142,7 +142,7 @@ fn damaged_tables_are_answered() {
         let mut window = memory::Window::default();
         if let Some((rules, _)) = cfi::rules(&module, pc, &mut window) {
             let mut stack = memory::Window::default();
-            let _ = rules.caller(&Registers::here(), start, &mut stack, &mut window);
+            let _ = rules.step(&mut Registers::here(), start, &mut stack, &mut window);
         }
     }
 }

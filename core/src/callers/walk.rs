@@ -58,11 +58,11 @@ const MOST_STEPS: usize = 64;
 pub fn walk(
     modules: Modules,
     tables: &Tables,
-    mut registers: Registers,
+    registers: &mut Registers,
     mut visit: impl FnMut(&Loaded, Frame) -> bool,
 ) -> End {
-    // Our own frame is there, and the caller's mostly on the same page.
-    let mut stack = Window::around((&raw const registers).addr() as u64);
+    // The registers are on the stack too, mostly on the same page as what is read first.
+    let mut stack = Window::around(core::ptr::from_ref(registers).addr() as u64);
     let mut loaded: Option<Loaded> = None;
     let mut is_exact = true;
     for _ in 0..MOST_STEPS {
@@ -77,7 +77,7 @@ pub fn walk(
         let Some(here) = &loaded else { return End::Unknown };
         let key = mix(here.identity, address);
         let Some(packed) = tables.rules(key) else {
-            match slow_step(here, address, &mut registers, &mut stack, (tables, key), &mut visit) {
+            match slow_step(here, address, registers, &mut stack, (tables, key), &mut visit) {
                 Ok(is_signal) => is_exact = is_signal,
                 Err(end) => return end,
             }
@@ -89,7 +89,7 @@ pub fn walk(
         if rules::is_outermost(packed) {
             return End::Outermost;
         }
-        if rules::step(packed, &mut registers, &mut stack).is_none() {
+        if rules::step(packed, registers, &mut stack).is_none() {
             return End::Unknown;
         }
         is_exact = false;
@@ -121,11 +121,8 @@ fn slow_step(
     if rules.is_outermost() {
         return Err(End::Outermost);
     }
+    let below = registers.0[RSP];
+    rules.step(registers, here.module.start, stack, &mut code).ok_or(End::Unknown)?;
     // A handler may be on a stack of its own; otherwise callers are further up.
-    let caller = rules.caller(registers, here.module.start, stack, &mut code).ok_or(End::Unknown)?;
-    if !is_signal && caller.0[RSP] <= registers.0[RSP] {
-        return Err(End::Unknown);
-    }
-    *registers = caller;
-    Ok(is_signal)
+    if is_signal || registers.0[RSP] > below { Ok(is_signal) } else { Err(End::Unknown) }
 }
