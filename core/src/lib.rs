@@ -3,6 +3,7 @@
 //! It exports no C symbol and hooks nothing, so that the command and the tests can use it too. Data flows one way:
 //! [`call::Call`] → [`gate::Gate`] (policy → backend → journal and log) → [`call::Outcome`].
 
+mod atomic;
 pub mod backend;
 pub mod call;
 pub mod callers;
@@ -15,6 +16,8 @@ pub mod journal;
 pub mod ledger;
 pub mod log;
 mod map;
+#[cfg(test)]
+mod model;
 pub mod names;
 pub mod policy;
 pub mod session;

@@ -14,21 +14,19 @@
 #![forbid(unsafe_code)]
 
 use core::hint::cold_path;
-use core::sync::atomic::{
-    Ordering::{Relaxed, SeqCst},
-    fence,
-};
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use super::grant::Grant;
 use super::layout::{PROCESSES, ProcessSlot};
 use super::tally::Epoch;
 use super::{Ledger, is_process, liveness, no_room};
+use crate::atomic::{add, fence};
 use crate::backend::Backend;
 use crate::call::{Denial, Reason};
 use crate::errno::Errno;
 use crate::identity::{Identity, Me};
 use crate::policy::Policy;
-use crate::{sys, thread};
+use crate::sys;
 
 const MINUS_ONE: u64 = u64::MAX;
 
@@ -155,7 +153,7 @@ impl Ledger {
     #[inline(always)]
     fn count(&self, identity: &Identity, thread: Me<'_>, me: &ProcessSlot, attaches: u64) {
         if identity.is_first(thread) && self.unfenced.load(Relaxed) {
-            thread::add(&me.own, attaches);
+            add(&me.own, attaches);
             if !identity.is_alone() {
                 cold_path();
                 fence(SeqCst);
@@ -334,5 +332,7 @@ fn within(policy: &Policy, attaches: u64) -> bool {
     policy.process.attaches.is_none_or(|limit| attaches <= limit)
 }
 
+#[cfg(test)]
+mod orders;
 #[cfg(test)]
 mod tests;

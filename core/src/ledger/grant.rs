@@ -58,7 +58,7 @@ impl Grant {
     }
 
     /// What the session's total has to have for it.
-    fn counted(self) -> u64 {
+    pub(super) fn counted(self) -> u64 {
         self.granted + self.asked + self.taking
     }
 

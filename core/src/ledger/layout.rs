@@ -3,9 +3,10 @@
 //! Everything is an atomic, zero is "free" everywhere, and nothing read from here is trusted: numbers of slots are cut to the
 //! tables' sizes, and states are matched, not assumed.
 
-use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use core::sync::atomic::Ordering::SeqCst;
 
 use super::tally::Tally;
+use crate::atomic::AtomicU64;
 
 /// "SHMGATEL" as a little-endian number.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"SHMGATEL");

@@ -2,13 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::{
-    AtomicU64,
-    Ordering::{Relaxed, SeqCst},
-};
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use super::layout::{SEGMENTS, State, StateWord};
 use super::{Ledger, PATIENCE, no_room, tally};
+use crate::atomic::AtomicU64;
 use crate::backend::Backend;
 use crate::call::{Denial, Reason};
 use crate::errno::Errno;

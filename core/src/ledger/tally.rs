@@ -10,7 +10,9 @@
 
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use core::sync::atomic::Ordering::SeqCst;
+
+use crate::atomic::AtomicU64;
 
 // A word: the value, how often it was changed, and the epoch.
 const VALUE_BITS: u32 = 40;

@@ -1,11 +1,12 @@
 //! The ledger against a backend of our own, which says what exists.
 
-use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use core::sync::atomic::Ordering::SeqCst;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use super::layout::State;
 use super::{Ledger, liveness};
+use crate::atomic::AtomicU64;
 use crate::backend::Backend;
 use crate::call::Reason;
 use crate::errno::Errno;

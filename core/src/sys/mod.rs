@@ -416,6 +416,10 @@ pub fn is_capable(capability: u32) -> bool {
 
 /// Sleeps, unless a signal comes.
 pub fn sleep_us(us: u32) {
+    #[cfg(test)]
+    if crate::model::let_others() {
+        return;
+    }
     let time = libc::timespec { tv_sec: 0, tv_nsec: libc::c_long::from(us) * 1000 };
     // SAFETY: `time` outlives the call. The system call itself: libc's function is a cancellation point.
     unsafe { libc::syscall(libc::SYS_nanosleep, &raw const time, core::ptr::null_mut::<libc::timespec>()) };
@@ -435,6 +439,10 @@ pub fn has_process(pid: u32) -> bool {
 
 /// Gives the processor away.
 pub fn yield_now() {
+    #[cfg(test)]
+    if crate::model::let_others() {
+        return;
+    }
     // SAFETY: always succeeds.
     unsafe { libc::sched_yield() };
 }
@@ -473,6 +481,10 @@ pub enum Fences {
 /// Orders the memory accesses of other threads, as if each executed a fence now: all that they did before is seen afterwards,
 /// and what they do afterwards sees all that the caller did before.
 pub fn fence(whose: Fences) {
+    #[cfg(test)]
+    if crate::model::fence_all() {
+        return;
+    }
     membarrier(match whose {
         Fences::Mine => MEMBARRIER_PRIVATE_EXPEDITED,
         Fences::All => MEMBARRIER_GLOBAL,

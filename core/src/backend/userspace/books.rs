@@ -12,6 +12,7 @@ use core::sync::atomic::Ordering::SeqCst;
 use super::layout::{BUCKETS, Layout, SEGMENTS, Segment, State};
 use super::life::{Asker, Life};
 use super::registry::Registry;
+use crate::atomic::{AtomicU64, spin_loop};
 use crate::errno::Errno;
 use crate::sys::{self, BlockedSignals};
 
@@ -45,7 +46,7 @@ impl Registry {
                 return writer;
             }
             match attempt {
-                0..50 => core::hint::spin_loop(),
+                0..50 => spin_loop(),
                 50..60 => sys::yield_now(),
                 _ => sys::sleep_us(100),
             }
@@ -135,9 +136,9 @@ impl Writer<'_> {
         let stale = &registry.layout().header.stale;
         let before = stale.load(SeqCst);
         let mut asker = Asker::new(registry, Life::from_u64(self.word));
-        registry.bury(&mut asker, |state| state == State::Dying);
+        registry.bury(&mut asker, State::is_ending);
         self.make_anew();
-        let is_done = registry.free_blocks(&mut asker) && registry.segments().iter().all(|s| s.load().state != State::Dying);
+        let is_done = registry.free_blocks(&mut asker) && registry.segments().iter().all(|s| !s.load().state.is_ending());
         if is_done {
             // Unless somebody has begun something meanwhile.
             let _ = stale.compare_exchange(before, 0, SeqCst, SeqCst);
@@ -182,7 +183,7 @@ impl Writer<'_> {
             return;
         }
         if layout.used[index / 64].fetch_and(!(1 << (index % 64)), SeqCst) >> (index % 64) & 1 != 0 {
-            let less = |word: &core::sync::atomic::AtomicU64, amount: u64| {
+            let less = |word: &AtomicU64, amount: u64| {
                 word.store(word.load(SeqCst).saturating_sub(amount), SeqCst);
             };
             less(&layout.header.in_use, 1);

@@ -447,7 +447,7 @@ impl<'a> Look<'a> {
                         self.lasting(format!("segment {shmid}: another one has its key {key:#010x} too"));
                     }
                 }
-                State::Removed | State::Dying => {
+                State::Removed | State::Dying | State::Dead => {
                     let alive = |holder: &Holder| {
                         self.registry.pid_of(holder.life()).is_some() && is_alive(self.lives.as_ref(), holder.process)
                     };
@@ -605,7 +605,7 @@ pub fn repair(dir: &Path) -> Result<(), String> {
             header.last.store(0, SeqCst);
         }
         let mut asker = Asker::new(&registry, Some(life));
-        registry.bury(&mut asker, |state| matches!(state, State::Removed | State::Dying));
+        registry.bury(&mut asker, |state| state == State::Removed || state.is_ending());
         writer.settle();
         // Under the lock: no segment is made meanwhile.
         for (path, which) in Files::of(dir).map_err(|error| fault(dir, words(&error)))?.own {

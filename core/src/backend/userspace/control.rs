@@ -190,7 +190,7 @@ impl Userspace {
     }
 
     #[inline(never)]
-    fn remove(&self, shmid: i32) -> Result<u64, Errno> {
+    pub(super) fn remove(&self, shmid: i32) -> Result<u64, Errno> {
         let found = self.found(shmid).ok_or(Errno::EINVAL)?;
         let segment = found.segment;
         if !permission::may_change(segment, found.word) {

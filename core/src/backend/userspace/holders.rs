@@ -2,14 +2,17 @@
 //!
 //! A segment's slot has places for some holders, and blocks beside it for more. A process changes its own places only, each
 //! with one atomic; those of dead processes are anybody's to clear. No lock. Whoever attaches notes itself first and then looks
-//! whether the segment is still there; whoever destroys makes the segment [`State::Dying`] first and then looks for holders.
+//! whether the segment is still there; whoever destroys makes the segment [`State::Dying`] first and then looks for holders. If there is
+//! one after all, it goes back to [`State::Removed`]; else it becomes [`State::Dead`], which it stays until it is free. So nobody gives
+//! back what it has while somebody may have attached it.
 
-use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use core::sync::atomic::Ordering::SeqCst;
 
 use super::layout::{BLOCKS, Block, HAS_ANCHORS, HOLDER_SEQUENCES, Holder, Layout, Segment, State, Word, id};
 use super::life::{Asker, Life};
 use super::now;
 use super::registry::Registry;
+use crate::atomic::AtomicU64;
 use crate::errno::Errno;
 use crate::sys;
 
@@ -312,18 +315,20 @@ impl Registry {
                 State::Removed if is_held => return false,
                 State::Removed => {
                     self.layout().header.stale.fetch_add(1, SeqCst);
-                    segment.advance(word, Word { state: State::Dying, ..word });
+                    segment.advance(word, Word { state: State::Dying, turn: word.turn.wrapping_add(1), ..word });
                 }
                 State::Dying if is_held => {
                     if segment.advance(word, Word { state: State::Removed, ..word }) {
                         return false;
                     }
                 }
-                State::Dying => {
+                State::Dying => _ = segment.advance(word, Word { state: State::Dead, ..word }),
+                State::Dead => {
                     if !self.discard(found, word) {
                         return false;
                     }
-                    let free = Word { state: State::Free, has_file: false, may_have_file: false, locked: false, ..word };
+                    let free =
+                        Word { state: State::Free, has_file: false, may_have_file: false, locked: false, turn: 0, ..word };
                     if segment.advance(word, free) {
                         return true;
                     }
@@ -333,7 +338,7 @@ impl Registry {
         }
     }
 
-    /// Gives back what a dying segment has: its file and its blocks. Others may be doing the same, and be further. False if the caller
+    /// Gives back what a dead segment has: its file and its blocks. Others may be doing the same, and be further. False if the caller
     /// may not: its creator or root will come by.
     fn discard(&self, found: &Found<'_>, word: Word) -> bool {
         let has_anchors = found.segment.flags.load(SeqCst) & HAS_ANCHORS != 0;

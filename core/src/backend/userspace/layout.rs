@@ -4,10 +4,9 @@
 //! and states are matched, not assumed. The tables of processes, segments and blocks grow: only what lies below their `ready` mark has room in
 //! the file system, and is touched.
 
-use core::sync::atomic::{
-    AtomicU32, AtomicU64,
-    Ordering::{Relaxed, SeqCst},
-};
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use crate::atomic::{AtomicU32, AtomicU64};
 
 /// "SHMGATER" as a little-endian number.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"SHMGATER");
@@ -163,8 +162,17 @@ pub enum State {
     Removed = 2,
     /// Somebody looks whether it can go; to others it is gone.
     Dying = 3,
+    /// Nobody held it while it was dying, and so nobody will: anybody may give back what it has.
+    Dead = 4,
     /// No state that anybody writes: left alone.
-    Damaged = 4,
+    Damaged = 5,
+}
+
+impl State {
+    /// True for a segment that its last holder has left: whoever finds it so brings it to its end.
+    pub fn is_ending(self) -> bool {
+        matches!(self, State::Dying | State::Dead)
+    }
 }
 
 /// A segment's state, taken apart.
@@ -181,16 +189,19 @@ pub struct Word {
     pub may_have_file: bool,
     /// The upper part of the id.
     pub sequence: u16,
+    /// How often it was dying: so that who saw it dying can tell that it was so all the while.
+    pub turn: u32,
 }
 
 impl Word {
     pub fn from_u64(word: u64) -> Word {
         // With bits that nobody sets no exchange of what is taken apart here would ever succeed.
-        let state = match word & !0xffff_0f00 {
+        let state = match word as u16 & !0x0f00 {
             0 => State::Free,
             1 => State::Live,
             2 => State::Removed,
             3 => State::Dying,
+            4 => State::Dead,
             _ => State::Damaged,
         };
         let flag = |bit: u32| word >> bit & 1 != 0;
@@ -201,6 +212,7 @@ impl Word {
             has_file: flag(10),
             may_have_file: flag(11),
             sequence: (word >> 16) as u16,
+            turn: (word >> 32) as u32,
         }
     }
 
@@ -211,6 +223,7 @@ impl Word {
             | u64::from(self.has_file) << 10
             | u64::from(self.may_have_file) << 11
             | u64::from(self.sequence) << 16
+            | u64::from(self.turn) << 32
     }
 
     /// True for a segment that is there.
@@ -299,10 +312,17 @@ mod tests {
 
     #[test]
     fn words_hold_what_they_were_given() {
-        let word =
-            Word { state: State::Removed, second: true, locked: false, has_file: true, may_have_file: false, sequence: 0xfffe };
+        let word = Word {
+            state: State::Removed,
+            second: true,
+            locked: false,
+            has_file: true,
+            may_have_file: false,
+            sequence: 0xfffe,
+            turn: u32::MAX,
+        };
         assert_eq!(Word::from_u64(word.to_u64()), word);
-        assert_eq!(Word::from_u64(word.to_u64() | 1 << 40).state, State::Damaged);
+        assert_eq!(Word::from_u64(word.to_u64() | 1 << 12).state, State::Damaged);
         let process = ProcessWord { taken: true, generation: GENERATIONS - 2, pid: u32::MAX };
         assert_eq!(ProcessWord::from_u64(process.to_u64()), process);
         let holder = Holder { count: 0xfffe, process: 8191, generation: GENERATIONS - 2, sequence: 0xffe };

@@ -19,13 +19,15 @@ mod holders;
 pub mod layout;
 mod life;
 mod memory;
+#[cfg(test)]
+mod orders;
 mod permission;
 mod pieces;
 pub mod proc;
 pub mod registry;
 pub mod survey;
 
-use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use core::sync::atomic::Ordering::SeqCst;
 use std::path::Path;
 
 use anchors::Anchors;
@@ -40,6 +42,7 @@ pub use pieces::{Change, Move};
 use registry::Registry;
 
 use super::Backend;
+use crate::atomic::AtomicU64;
 use crate::errno::Errno;
 use crate::map::{Mapping, View};
 use crate::names::SHM_PIN;
@@ -267,7 +270,8 @@ impl Userspace {
         segment.dtime.store(0, SeqCst);
         segment.more.store(0, SeqCst);
         let has_file = registry.is_shared();
-        let word = Word { state: State::Live, second: false, locked: false, has_file, may_have_file: has_file, sequence };
+        let word =
+            Word { state: State::Live, second: false, locked: false, has_file, may_have_file: has_file, sequence, turn: 0 };
         writer.enter(index, segment, key, || segment.word.store(word.to_u64(), SeqCst));
         let shmid = id(index, sequence);
         if flags & SHM_PIN != 0 {
@@ -281,7 +285,7 @@ impl Userspace {
     #[inline(never)]
     fn bury(&self) {
         let mut asker = self.asker();
-        self.registry.bury(&mut asker, |state| matches!(state, State::Removed | State::Dying));
+        self.registry.bury(&mut asker, |state| state == State::Removed || state.is_ending());
     }
 
     #[inline(never)]

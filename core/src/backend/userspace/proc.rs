@@ -10,10 +10,11 @@
 
 use core::ffi::CStr;
 use core::fmt::Write;
-use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use core::sync::atomic::Ordering::SeqCst;
 
 use super::Userspace;
 use super::layout::{Header, SEGMENTS, id};
+use crate::atomic::AtomicU64;
 use crate::errno::Errno;
 use crate::names::SHM_STAT_ANY;
 use crate::sys::{self, File};

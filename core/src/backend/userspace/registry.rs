@@ -6,10 +6,7 @@
 
 use core::ffi::CStr;
 use core::fmt::Write;
-use core::sync::atomic::{
-    AtomicU64,
-    Ordering::{Relaxed, SeqCst},
-};
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -17,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use super::layout::{Block, Layout, MAGIC, Process, SEGMENTS, Segment, State, VERSION, id};
+use crate::atomic::AtomicU64;
 use crate::errno::Errno;
 use crate::map::{Mapping, View};
 use crate::sys::{self, File};

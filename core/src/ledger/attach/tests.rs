@@ -71,7 +71,7 @@ fn an_unfenced_attach_and_a_taking_back_see_each_other() {
             known.send(at).unwrap();
             while !ends.load(Relaxed) {
                 if ledger.take(&identity, me, slot, &policy) {
-                    thread::add(&made, 1);
+                    crate::thread::add(&made, 1);
                     ledger.count(&identity, me, slot, MINUS_ONE);
                 }
             }

@@ -1,0 +1,260 @@
+//! Calls of several processes in every order of their steps: see [`crate::model`].
+
+use super::*;
+use crate::model::explore;
+use core::sync::atomic::AtomicU64 as Word64;
+use std::fs;
+
+const MAGIC: u64 = 0x5eed;
+const SIZE: u64 = 8192;
+
+/// A namespace and its processes: instances, each of which has a life of its own.
+struct Namespace {
+    dir: tempfile::TempDir,
+    processes: Vec<Userspace>,
+}
+
+impl Namespace {
+    fn new(processes: usize) -> Namespace {
+        use std::os::unix::fs::PermissionsExt;
+        let private = fs::Permissions::from_mode(0o700);
+        let dir = tempfile::Builder::new().prefix("shmgate-test-").permissions(private).tempdir_in(registry::root()).unwrap();
+        let processes = (0..processes).map(|_| Userspace::open(dir.path()).unwrap()).collect();
+        Namespace { dir, processes }
+    }
+
+    /// A segment that the first process has attached, at the address.
+    fn attached(&self) -> (i32, u64) {
+        // The same slot for each run.
+        self.processes[0].registry.layout().header.last.store(0, SeqCst);
+        let shmid = self.create(0, libc::IPC_PRIVATE).unwrap();
+        let address = self.attach(0, shmid).unwrap();
+        word(address).store(MAGIC, SeqCst);
+        (shmid, address)
+    }
+
+    fn create(&self, at: usize, key: i32) -> Result<i32, Errno> {
+        let flags = libc::IPC_CREAT | libc::IPC_EXCL | libc::SHM_NORESERVE | 0o600;
+        self.processes[at].shmget(key, SIZE, flags).map(|id| id as i32)
+    }
+
+    fn attach(&self, at: usize, shmid: i32) -> Result<u64, Errno> {
+        self.processes[at].attach(shmid, 0, 0)
+    }
+
+    fn detach(&self, at: usize, address: u64) {
+        self.processes[at].detach(address).unwrap();
+    }
+
+    fn nattch(&self, at: usize, shmid: i32) -> Result<u64, Errno> {
+        // SAFETY: zeros are a shmid_ds.
+        let mut about: libc::shmid_ds = unsafe { core::mem::zeroed() };
+        // SAFETY: it has room for the answer.
+        unsafe { self.processes[at].control(shmid, libc::IPC_STAT, (&raw mut about).expose_provenance() as u64) }?;
+        Ok(about.shm_nattch)
+    }
+
+    /// No segment is left, nor any file of one. The rest, which takes longer, is looked at when the namespace goes.
+    fn is_empty(&self) {
+        let registry = &self.processes[0].registry;
+        assert!(registry.segments().iter().all(|segment| segment.load().state == State::Free));
+        let names = fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert_eq!(names.filter(|name| name.starts_with("segment")).collect::<Vec<_>>(), [""; 0]);
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(check::check(self.dir.path()), Ok(Vec::new()));
+        }
+    }
+}
+
+/// A word that processes share.
+fn word(address: u64) -> &'static Word64 {
+    // SAFETY: the tests call it with addresses that are attached.
+    unsafe { &*core::ptr::with_exposed_provenance(address as usize) }
+}
+
+/// The outcomes of the threads of a run.
+#[derive(Default)]
+struct Attached {
+    shmid: i32,
+    address: u64,
+    second: Word64,
+    third: Word64,
+}
+
+#[test]
+fn an_attach_meets_the_last_detach_of_a_removed_segment() {
+    let namespace = Namespace::new(4);
+    let make = || {
+        let (shmid, address) = namespace.attached();
+        namespace.processes[0].remove(shmid).unwrap();
+        Attached { shmid, address, ..Attached::default() }
+    };
+    let runs = explore(
+        1,
+        make,
+        &[
+            &|run| namespace.detach(0, run.address),
+            &|run| run.second.store(namespace.attach(1, run.shmid).unwrap_or(0), SeqCst),
+            &|run| _ = namespace.nattch(2, run.shmid),
+        ],
+        |run| {
+            let address = run.second.load(SeqCst);
+            if address != 0 {
+                assert_eq!(word(address).load(SeqCst), MAGIC, "what was attached is what was there");
+                assert_eq!(namespace.nattch(2, run.shmid), Ok(1));
+                let another = namespace.attach(3, run.shmid).expect("it has its file");
+                namespace.detach(3, another);
+                namespace.detach(1, address);
+            }
+            assert_eq!(namespace.nattch(2, run.shmid), Err(Errno::EINVAL));
+            namespace.is_empty();
+        },
+    );
+    println!("{runs} orders");
+}
+
+/// One looks whether it can go, another attaches it, and a third finishes what somebody was killed at.
+#[test]
+fn an_attach_meets_two_who_destroy() {
+    let namespace = Namespace::new(4);
+    (0..4).for_each(|at| _ = namespace.processes[at].life().unwrap());
+    let make = || {
+        let (shmid, address) = namespace.attached();
+        let first = &namespace.processes[0];
+        first.remove(shmid).unwrap();
+        let found = first.found(shmid).unwrap();
+        // As a detach, but for the look behind it.
+        memory::unmap(first.attachments.take(address).unwrap().origin, SIZE);
+        assert!(first.registry.release(&found, first.life().unwrap(), first.hint(&found)));
+        (found.index, found.word, Word64::new(0))
+    };
+    let found = |at: usize, index: usize, word: Word| {
+        let segment = namespace.processes[at].registry.segment(index).unwrap();
+        Found { index, segment, word }
+    };
+    let destroy = |&(index, word, _): &(usize, Word, Word64)| {
+        let process = &namespace.processes[0];
+        process.registry.destroy_if_free(&found(0, index, word), &mut process.asker());
+    };
+    let bury = |_: &(usize, Word, Word64)| namespace.processes[2].bury();
+    // As shmat, from when it has found the segment.
+    let attach = |&(index, word, ref address): &(usize, Word, Word64)| {
+        let (process, found) = (&namespace.processes[1], found(1, index, word));
+        let life = process.life().unwrap();
+        process.hold(&found, life, 1).unwrap();
+        if found.is_still_there() {
+            let access = Access { write: true, execute: false };
+            let attached = process.registry.attach(&found, SIZE, Place::Anywhere, access, &process.anchors);
+            address.store(attached.expect("it has its file"), SeqCst);
+        } else {
+            process.registry.release(&found, life, process.hint(&found));
+        }
+    };
+    let runs = explore(2, make, &[&destroy, &attach, &bury], |&(index, seen, ref address)| {
+        let (process, found, address) = (&namespace.processes[1], found(1, index, seen), address.load(SeqCst));
+        if address != 0 {
+            assert_eq!(word(address).load(SeqCst), MAGIC, "what was attached is what was there");
+            let another = namespace.attach(3, found.id()).expect("it has its file");
+            namespace.detach(3, another);
+            memory::unmap(address, SIZE);
+            assert!(process.registry.release(&found, process.life().unwrap(), process.hint(&found)));
+        }
+        process.bury();
+        namespace.is_empty();
+    });
+    println!("{runs} orders");
+}
+
+#[test]
+fn two_first_attaches_meet_a_removal() {
+    let namespace = Namespace::new(3);
+    let make = || {
+        namespace.processes[0].registry.layout().header.last.store(0, SeqCst);
+        Attached { shmid: namespace.create(0, libc::IPC_PRIVATE).unwrap(), ..Attached::default() }
+    };
+    let runs = explore(
+        1,
+        make,
+        &[
+            &|run| _ = namespace.processes[0].remove(run.shmid),
+            &|run| run.second.store(namespace.attach(1, run.shmid).unwrap_or(0), SeqCst),
+            &|run| run.third.store(namespace.attach(2, run.shmid).unwrap_or(0), SeqCst),
+        ],
+        |run| {
+            let (second, third) = (run.second.load(SeqCst), run.third.load(SeqCst));
+            if second != 0 && third != 0 {
+                word(second).store(MAGIC, SeqCst);
+                assert_eq!(word(third).load(SeqCst), MAGIC, "both have the same memory");
+            }
+            for (at, address) in [(1, second), (2, third)] {
+                if address != 0 {
+                    namespace.detach(at, address);
+                }
+            }
+            assert_eq!(namespace.nattch(0, run.shmid), Err(Errno::EINVAL));
+            namespace.is_empty();
+        },
+    );
+    println!("{runs} orders");
+}
+
+#[test]
+fn a_key_is_given_out_once() {
+    let namespace = Namespace::new(3);
+    let ids = || [Word64::new(0), Word64::new(0)];
+    let make = || {
+        namespace.processes[0].registry.layout().header.last.store(0, SeqCst);
+        // Lives come with the first call.
+        (0..3).for_each(|at| _ = namespace.processes[at].life().unwrap());
+        ids()
+    };
+    let create = |ids: &[Word64; 2], at: usize| {
+        if let Ok(shmid) = namespace.create(at, 7) {
+            ids[at].store(shmid as u64, SeqCst);
+        }
+    };
+    let runs = explore(2, make, &[&|ids| create(ids, 0), &|ids| create(ids, 1)], |ids| {
+        let ids = ids.each_ref().map(|id| id.load(SeqCst) as i32);
+        let made: Vec<i32> = ids.into_iter().filter(|id| *id != 0).collect();
+        assert_eq!(made.len(), 1, "{ids:?}");
+        assert_eq!(namespace.processes[2].shmget(7, 0, 0), Ok(made[0] as u64));
+        namespace.processes[2].remove(made[0]).unwrap();
+        namespace.is_empty();
+    });
+    println!("{runs} orders");
+}
+
+/// All places in the segment's slot are taken: further holders need blocks.
+#[test]
+fn blocks_come_and_go() {
+    let namespace = Namespace::new(3);
+    let make = || {
+        let (shmid, address) = namespace.attached();
+        let first = &namespace.processes[0];
+        let found = first.found(shmid).unwrap();
+        for place in found.segment.holders.iter().skip(1) {
+            place.store(first.life().unwrap().holds(0xffff, found.word.sequence).to_u64(), SeqCst);
+        }
+        Attached { shmid, address, ..Attached::default() }
+    };
+    let attach_and_detach = |run: &Attached, at: usize| {
+        let address = namespace.attach(at, run.shmid).unwrap();
+        assert_eq!(word(address).load(SeqCst), MAGIC);
+        namespace.detach(at, address);
+    };
+    let runs = explore(1, make, &[&|run| attach_and_detach(run, 1), &|run| attach_and_detach(run, 2)], |run| {
+        let first = &namespace.processes[0];
+        let segment = first.found(run.shmid).unwrap().segment;
+        segment.holders.iter().skip(1).for_each(|place| place.store(0, SeqCst));
+        assert_eq!(namespace.nattch(0, run.shmid), Ok(1));
+        first.remove(run.shmid).unwrap();
+        namespace.detach(0, run.address);
+        namespace.is_empty();
+    });
+    println!("{runs} orders");
+}

@@ -1,0 +1,139 @@
+//! Attaches and takings back in every order of their steps: see [`crate::model`].
+
+use core::sync::atomic::AtomicU64 as Count;
+
+use super::*;
+use crate::model::explore;
+use crate::policy::Quota;
+
+/// Two processes of a session, each with a thread.
+struct Two {
+    ledger: Ledger,
+    policy: Policy,
+    /// Of both: to it there is one thread.
+    identity: Identity,
+    held: Count,
+}
+
+impl Two {
+    /// With what each was granted, of the session's `limit`.
+    fn new(limit: u64, granted: [u64; 2]) -> Two {
+        let ledger = Ledger::unshared().unwrap();
+        ledger.unfenced.store(true, SeqCst);
+        let layout = ledger.layout();
+        for (slot, granted) in layout.processes.iter().zip(granted) {
+            slot.pid.store(1, SeqCst);
+            slot.grant.store(Grant { granted, unfenced: true, ..Grant::default() }.to_u64(), SeqCst);
+            layout.session_attaches.add(granted, None).unwrap();
+        }
+        layout.processes_used.store(2, SeqCst);
+        let policy = Policy { session: Quota { attaches: Some(limit), ..Quota::default() }, ..Policy::default() };
+        Two { ledger, policy, identity: Identity::new(), held: Count::new(0) }
+    }
+
+    /// Attaches as process `at` does, which makes the books right before it is refused.
+    fn attach(&self, at: usize) -> bool {
+        let (ledger, identity) = (&self.ledger, &self.identity);
+        let me = identity.me();
+        let slot = &ledger.layout().processes[at];
+        let take = || ledger.take_attach(identity, me, slot, &self.policy).is_ok();
+        let mut attached = take();
+        while !attached {
+            let busy = ledger.recount_attaches(identity);
+            attached = take();
+            if !busy {
+                break;
+            }
+            sys::yield_now();
+        }
+        if attached {
+            self.held.fetch_add(1, SeqCst);
+        }
+        attached
+    }
+
+    fn detach(&self, at: usize) {
+        let me = self.identity.me();
+        self.held.fetch_sub(1, SeqCst);
+        self.ledger.give_back(&self.identity, me, &self.ledger.layout().processes[at]);
+    }
+
+    /// What is in use is counted, and no more than the limit.
+    fn is_right(&self, limit: u64) {
+        let held = self.held.load(SeqCst);
+        let slots = &self.ledger.layout().processes[..2];
+        assert_eq!(slots.iter().map(ProcessSlot::attaches).sum::<u64>(), held);
+        assert!(held <= limit, "{held} of {limit}");
+        let total = || self.ledger.layout().session_attaches.get();
+        assert!(held <= total(), "{held} attached, {} counted", total());
+        // All is at rest: no need of a fence, which takes its time.
+        slots.iter().for_each(|slot| _ = Grant::change(slot, |grant| Grant { unfenced: false, ..grant }));
+        self.ledger.recount_attaches(&self.identity);
+        assert_eq!(total(), held, "what is not used is given back");
+        for slot in slots {
+            let grant = Grant::load(slot);
+            assert!(grant.granted + grant.taking >= slot.attaches(), "{grant:?}, {} attached", slot.attaches());
+        }
+    }
+}
+
+fn each(limit: u64, granted: [u64; 2], interruptions: usize, first: fn(&Two), second: fn(&Two)) {
+    if !sys::can_fence() {
+        eprintln!("skipped: membarrier is not to be had here");
+        return;
+    }
+    let runs = explore(
+        interruptions,
+        || Two::new(limit, granted),
+        &[&first, &second],
+        |two| {
+            two.is_right(limit);
+        },
+    );
+    println!("{runs} orders");
+}
+
+#[test]
+fn the_last_attach_goes_to_one_process() {
+    each(1, [1, 0], 2, |two| _ = two.attach(0), |two| _ = two.attach(1));
+}
+
+#[test]
+fn a_process_that_comes_and_goes_keeps_what_it_has() {
+    let comes_and_goes = |two: &Two| {
+        if two.attach(0) {
+            two.detach(0);
+        }
+        two.attach(0);
+    };
+    each(2, [2, 0], 2, comes_and_goes, |two| _ = two.attach(1));
+}
+
+#[test]
+fn two_take_back_from_a_third() {
+    let take_back = |two: &Two| {
+        let slot = &two.ledger.layout().processes[0];
+        two.ledger.take_back(&two.identity, [slot].into_iter());
+    };
+    if !sys::can_fence() {
+        return;
+    }
+    let runs = explore(
+        2,
+        || Two::new(3, [3, 0]),
+        &[
+            &|two: &Two| {
+                if two.attach(0) && two.attach(0) {
+                    two.detach(0);
+                }
+            },
+            &take_back,
+            &take_back,
+        ],
+        |two| {
+            two.is_right(3);
+            assert!(Grant::load(&two.ledger.layout().processes[0]).counted() <= 3);
+        },
+    );
+    println!("{runs} orders");
+}
