@@ -60,7 +60,7 @@ struct Run {
     state: RefCell<State>,
     shared: HashSet<Place>,
     /// The threads', and behind them that of whoever runs them. No thread of the system's: those take longer to take turns.
-    contexts: Vec<Box<RefCell<libc::ucontext_t>>>,
+    contexts: Vec<RefCell<libc::ucontext_t>>,
     bodies: Vec<*const dyn Fn()>,
 }
 
@@ -143,7 +143,7 @@ fn run<S>(
         state: RefCell::new(state),
         // None: each word may be shared.
         shared: shared.cloned().unwrap_or_else(|| (0..4096).collect()),
-        contexts: (0..=count).map(|_| Box::new(RefCell::new(context()))).collect(),
+        contexts: (0..=count).map(|_| RefCell::new(context())).collect(),
         // SAFETY: only the lifetime is left out; the threads end before this function does.
         bodies: bodies
             .iter()

@@ -31,6 +31,18 @@ impl Two {
         Two { ledger, policy, identity: Identity::new(), held: Count::new(0) }
     }
 
+    /// As [`Two::new`], where no thread goes without fences: so that a process may have several here.
+    fn fenced(limit: u64, granted: [u64; 2]) -> Two {
+        let two = Two::new(limit, granted);
+        two.ledger.unfenced.store(false, SeqCst);
+        two
+    }
+
+    /// Takes back what the first process does not use.
+    fn take_back(&self) {
+        self.ledger.take_back(&self.identity, self.ledger.layout().processes[..1].iter());
+    }
+
     /// Attaches as process `at` does, which makes the books right before it is refused.
     fn attach(&self, at: usize) -> bool {
         let (ledger, identity) = (&self.ledger, &self.identity);
@@ -111,28 +123,42 @@ fn a_process_that_comes_and_goes_keeps_what_it_has() {
 
 #[test]
 fn two_take_back_from_a_third() {
-    let take_back = |two: &Two| {
-        let slot = &two.ledger.layout().processes[0];
-        two.ledger.take_back(&two.identity, [slot].into_iter());
-    };
     if !sys::can_fence() {
         return;
     }
+    let comes_and_goes = |two: &Two| {
+        if two.attach(0) && two.attach(0) {
+            two.detach(0);
+        }
+    };
     let runs = explore(
         2,
         || Two::new(3, [3, 0]),
-        &[
-            &|two: &Two| {
-                if two.attach(0) && two.attach(0) {
-                    two.detach(0);
-                }
-            },
-            &take_back,
-            &take_back,
-        ],
+        &[&comes_and_goes, &Two::take_back, &Two::take_back],
         |two| {
-            two.is_right(3);
             assert!(Grant::load(&two.ledger.layout().processes[0]).counted() <= 3);
+            two.is_right(3);
+        },
+    );
+    println!("{runs} orders");
+}
+
+/// What threads ask for is in the number until they are refused.
+#[test]
+fn threads_that_ask_are_not_granted_more_than_was_taken_back() {
+    let ask = |two: &Two| {
+        let slot = &two.ledger.layout().processes[0];
+        if two.ledger.take(&two.identity, two.identity.me(), slot, &two.policy) {
+            two.held.fetch_add(1, SeqCst);
+        }
+    };
+    let runs = explore(
+        3,
+        || Two::fenced(1, [1, 0]),
+        &[&ask, &ask, &Two::take_back],
+        |two| {
+            assert!(Grant::load(&two.ledger.layout().processes[0]).counted() <= 1);
+            two.is_right(1);
         },
     );
     println!("{runs} orders");
