@@ -118,6 +118,7 @@ impl Served {
     ///
     /// # Safety
     /// The call is the host's own.
+    #[inline(always)]
     pub unsafe fn call(&self, call: &Call<'_>) -> Result<u64, Errno> {
         match *call {
             Call::Shmget { key, size, flags } => self.shmget(key, size, flags),

@@ -2,7 +2,7 @@
 
 use core::ffi::CStr;
 use core::fmt::Write;
-use core::sync::atomic::{AtomicI32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 
 use super::stat_fd;
 use crate::errno::Errno;
@@ -156,12 +156,7 @@ impl File {
     /// # Errors
     /// fcntl's.
     pub fn is_byte_locked(&self, at: u64) -> Result<bool, Errno> {
-        let mut lock = byte_lock(libc::F_WRLCK, at);
-        // SAFETY: as above.
-        if unsafe { libc::syscall(libc::SYS_fcntl, self.0, libc::F_OFD_GETLK, &raw mut lock) } != 0 {
-            return Err(Errno::last());
-        }
-        Ok(i32::from(lock.l_type) != libc::F_UNLCK)
+        Ok(i32::from(lock_at(self.0, at)?.l_type) != libc::F_UNLCK)
     }
 
     /// The file's size in bytes.
@@ -171,6 +166,14 @@ impl File {
     pub fn size(&self) -> Result<u64, Errno> {
         Ok(stat_fd(self.0)?.st_size as u64)
     }
+}
+
+/// The first lock of another open file description that byte `at` of `fd`'s file is in.
+fn lock_at(fd: i32, at: u64) -> Result<libc::flock, Errno> {
+    let mut lock = byte_lock(libc::F_WRLCK, at);
+    // SAFETY: `lock` outlives the call, which only asks. The system call itself, as above.
+    let failed = unsafe { libc::syscall(libc::SYS_fcntl, fd, libc::F_OFD_GETLK, &raw mut lock) } != 0;
+    if failed { Err(Errno::last()) } else { Ok(lock) }
 }
 
 fn byte_lock(kind: i32, at: u64) -> libc::flock {
@@ -189,14 +192,28 @@ impl Drop for File {
 #[derive(Debug)]
 pub struct Parked {
     fd: AtomicI32,
-    dev: u64,
-    ino: u64,
+    dev: AtomicU64,
+    ino: AtomicU64,
 }
 
 impl Parked {
     /// An empty place, for a descriptor of the file that `stat` tells of.
     pub fn place(stat: &libc::stat) -> Parked {
-        Parked { fd: AtomicI32::new(-1), dev: stat.st_dev, ino: stat.st_ino }
+        Parked { fd: AtomicI32::new(-1), dev: AtomicU64::new(stat.st_dev), ino: AtomicU64::new(stat.st_ino) }
+    }
+
+    /// An empty place, for a descriptor of a file that is not known yet.
+    pub fn anywhere() -> Parked {
+        Parked { fd: AtomicI32::new(-1), dev: AtomicU64::new(0), ino: AtomicU64::new(0) }
+    }
+
+    /// Keeps a copy of `file`, whatever the place was for before.
+    pub fn park(&self, file: &File) {
+        if let Ok(stat) = stat_fd(file.fd()) {
+            self.dev.store(stat.st_dev, Relaxed);
+            self.ino.store(stat.st_ino, Relaxed);
+            self.keep(file.fd());
+        }
     }
 
     /// Keeps a copy of `fd`, if the place is empty and there is a high number for it.
@@ -205,8 +222,22 @@ impl Parked {
         if self.get().is_none()
             && let Some(file) = [1000, 200, 60].into_iter().find_map(|lowest| File::duplicate(fd, lowest).ok())
         {
-            self.fd.store(file.into_fd(), Relaxed);
+            let before = self.fd.load(Relaxed);
+            // Unless another thread was faster.
+            if self.fd.compare_exchange(before, file.fd(), Relaxed, Relaxed).is_ok() {
+                core::mem::forget(file);
+            }
         }
+    }
+
+    /// True if another open file description has byte `at` of the file locked, and nothing but that byte: what says so of a byte
+    /// that nobody else would lock needs no other proof that it is our file. False is no answer.
+    pub fn knows_locked(&self, at: u64) -> bool {
+        let fd = self.fd.load(Relaxed);
+        let is_it = |lock: libc::flock| {
+            i32::from(lock.l_type) == libc::F_WRLCK && lock.l_start as u64 == at && lock.l_len == 1 && lock.l_pid == -1
+        };
+        fd >= 0 && lock_at(fd, at).is_ok_and(is_it)
     }
 
     /// The descriptor's number, if there is one that is still ours.
@@ -217,7 +248,7 @@ impl Parked {
 
     /// True if `fd` leads to the file.
     pub fn is_of(&self, fd: i32) -> bool {
-        stat_fd(fd).is_ok_and(|stat| stat.st_dev == self.dev && stat.st_ino == self.ino)
+        stat_fd(fd).is_ok_and(|stat| stat.st_dev == self.dev.load(Relaxed) && stat.st_ino == self.ino.load(Relaxed))
     }
 }
 

@@ -88,7 +88,7 @@ impl Registry {
     }
 
     /// The segment with `key`, which is not IPC_PRIVATE: its slot.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, key: i32) -> Option<usize> {
         let header = &self.layout().header;
         for _ in 0..4 {
@@ -107,7 +107,7 @@ impl Registry {
     }
 
     /// `Err` for a chain that ends nowhere.
-    #[inline]
+    #[inline(always)]
     fn find_in_chain(&self, key: i32) -> Result<Option<usize>, ()> {
         let layout = self.layout();
         let mut next = layout.buckets[bucket_of(key)].load(SeqCst);
@@ -123,6 +123,7 @@ impl Registry {
     }
 
     #[cold]
+    #[inline(never)]
     fn find_in_slots(&self, key: i32) -> Option<usize> {
         self.segments().iter().position(|segment| segment.key.load(SeqCst) == key as u32 && segment.load().state == State::Live)
     }

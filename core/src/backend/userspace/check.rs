@@ -19,7 +19,7 @@ use super::holders::Use;
 use super::layout::{
     BLOCKS, Block, HOLDER_SEQUENCES, Holder, Layout, MAGIC, PROCESSES, SEGMENTS, Segment, State, VERSION, Word, id, split,
 };
-use super::life::{Asker, Life};
+use super::life::{Asker, Life, life_byte};
 use super::registry::{Registry, directory};
 use crate::sys::{self, File};
 
@@ -146,14 +146,19 @@ pub(super) fn lives(dir: &Path) -> Option<File> {
 }
 
 pub(super) fn is_alive(lives: Option<&File>, process: u16) -> bool {
-    lives.is_some_and(|lives| lives.is_byte_locked(process.into()).unwrap_or(true))
+    lives.is_some_and(|lives| lives.is_byte_locked(life_byte(process.into())).unwrap_or(true))
 }
 
 /// True if a process lives that has called in this namespace.
 pub fn is_lived_in(dir: &Path) -> bool {
     let Ok(lives) = StdFile::options().read(true).write(true).open(dir.join("lives")) else { return false };
-    let mut lock =
-        libc::flock { l_type: libc::F_WRLCK as _, l_whence: libc::SEEK_SET as _, l_start: 0, l_len: PROCESSES as _, l_pid: 0 };
+    let mut lock = libc::flock {
+        l_type: libc::F_WRLCK as _,
+        l_whence: libc::SEEK_SET as _,
+        l_start: life_byte(0) as _,
+        l_len: PROCESSES as _,
+        l_pid: 0,
+    };
     // SAFETY: `lock` outlives the call, which only asks.
     let failed = unsafe { libc::fcntl(lives.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) } != 0;
     failed || i32::from(lock.l_type) != libc::F_UNLCK

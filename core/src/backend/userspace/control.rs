@@ -38,6 +38,8 @@ struct Usage {
 }
 
 impl Userspace {
+    /// shmctl, but for IPC_STAT.
+    ///
     /// # Safety
     /// `buf` is the host's own, as it would give it to shmctl.
     #[inline(never)]
@@ -53,10 +55,6 @@ impl Userspace {
             SHM_INFO => {
                 self.bury();
                 sys::write_host(buf, &self.usage()).map(|()| self.highest())
-            }
-            libc::IPC_STAT => {
-                let found = self.found(shmid).ok_or(Errno::EINVAL)?;
-                self.stat(&found, true, buf).map(|_| 0)
             }
             SHM_STAT | SHM_STAT_ANY => {
                 let index = shmid as usize % SEGMENTS;
@@ -111,8 +109,8 @@ impl Userspace {
     }
 
     /// Fills `buf` with what is known about a segment; returns its id.
-    #[inline(never)]
-    fn stat(&self, found: &Found<'_>, asks: bool, buf: u64) -> Result<u64, Errno> {
+    #[inline(always)]
+    pub(super) fn stat(&self, found: &Found<'_>, asks: bool, buf: u64) -> Result<u64, Errno> {
         let &Found { segment, mut word, .. } = found;
         // A call that is refused leaves the buffer alone, but for a reserved word at its end.
         let uid = sys::writable_by(buf, size_of::<libc::shmid_ds>());
@@ -120,7 +118,7 @@ impl Userspace {
             return Err(Errno::EACCES);
         }
         uid?;
-        let nattch = self.registry.count(found, &mut self.asker());
+        let nattch = self.nattch(found);
         // SAFETY: zeros are a shmid_ds.
         let mut about: libc::shmid_ds = unsafe { core::mem::zeroed() };
         // IPC_SET fills the other owner and then switches: the one that was valid before and after the look is whole.

@@ -31,6 +31,7 @@ pub struct Found<'a> {
 
 impl Found<'_> {
     /// Its id.
+    #[inline]
     pub fn id(&self) -> i32 {
         id(self.index, self.word.sequence)
     }
@@ -41,6 +42,23 @@ impl Found<'_> {
         now.is_there() && now.sequence == self.word.sequence
     }
 
+    /// How many attaches there are, if nobody but the living process `own` holds the segment.
+    #[inline(always)]
+    pub fn held_by_own_alone(&self, own: Life) -> Option<u64> {
+        let mut count = 0;
+        for place in &self.segment.holders {
+            let word = place.load(SeqCst);
+            if let Some(holder) = Holder::from_u64(word).filter(|holder| self.owns(*holder)) {
+                if holder.life() != own {
+                    return None;
+                }
+                count += u64::from(holder.count);
+            }
+        }
+        (self.segment.more.load(SeqCst) == 0).then_some(count)
+    }
+
+    #[inline]
     fn owns(&self, holder: Holder) -> bool {
         holder.sequence == self.word.sequence % HOLDER_SEQUENCES
     }

@@ -11,7 +11,7 @@ use crate::atomic::{AtomicU32, AtomicU64};
 /// "SHMGATER" as a little-endian number.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"SHMGATER");
 /// Raised with each change of the layout.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 /// Segments a namespace can have: what fits into an id beside its sequence number, as in the kernel.
 pub const SEGMENTS: usize = 1 << 15;
 /// Processes that can have segments attached at a time.
@@ -194,6 +194,7 @@ pub struct Word {
 }
 
 impl Word {
+    #[inline]
     pub fn from_u64(word: u64) -> Word {
         // With bits that nobody sets no exchange of what is taken apart here would ever succeed.
         let state = match word as u16 & !0x0f00 {
@@ -227,6 +228,7 @@ impl Word {
     }
 
     /// True for a segment that is there.
+    #[inline]
     pub fn is_there(self) -> bool {
         matches!(self.state, State::Live | State::Removed)
     }
@@ -273,6 +275,7 @@ pub const HOLDER_SEQUENCES: u16 = 1 << 12;
 
 impl Holder {
     /// `None` for a free place.
+    #[inline]
     pub fn from_u64(word: u64) -> Option<Holder> {
         (word & 0xffff > 0).then_some(Holder {
             count: word as u32 & 0xffff,
@@ -295,6 +298,7 @@ impl Holder {
 }
 
 /// The id of the segment in slot `index`; never 0.
+#[inline]
 pub fn id(index: usize, sequence: u16) -> i32 {
     ((u32::from(sequence) << 15) | index as u32) as i32
 }

@@ -5,6 +5,9 @@
 //! mapping is not inherited by fork (MADV_DONTFORK), and goes at exec, exit and SIGKILL with the rest of the address space, before the zombie
 //! is reaped: so the lock lives exactly as long as the process's attaches do.
 //!
+//! Whoever asks about many keeps the file open, at a high number, which the host may close: so only that somebody lives is believed of that
+//! descriptor, since nobody but us locks these bytes of any file. What else it says is asked again of the file itself.
+//!
 //! A slot has a second byte, which whoever claims it has locked meanwhile: were it the same, somebody stopped while claiming a dead
 //! process's slot would keep that one alive.
 
@@ -22,6 +25,16 @@ use crate::thread;
 
 /// How many process slots get room at a time: a page's.
 const PROCESSES_AT_A_TIME: usize = 4096 / size_of::<Process>();
+
+/// Where process slots have their bytes of the file: where nobody else would lock something, in any file.
+const LIVES_AT: u64 = u64::from_be_bytes(*b"\0SHMGATE");
+/// How many are asked about at a time before the file stays open.
+const MANY: u32 = 3;
+
+/// The byte of process slot `at` that is locked as long as the process lives.
+pub(super) fn life_byte(at: usize) -> u64 {
+    LIVES_AT + at as u64
+}
 
 /// A process, as others know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,16 +227,16 @@ impl Registry {
         let slot = &self.layout().processes[at];
         let word = slot.word.load(SeqCst);
         let before = ProcessWord::from_u64(word);
-        let claim = (PROCESSES + at) as u64;
+        let claim = life_byte(PROCESSES + at);
         if before.taken != taken || !file.lock_byte(claim) {
             return Ok(None);
         }
         let generation = (before.generation + 1) % GENERATIONS;
         let after = ProcessWord { taken: true, generation, pid };
         // The generation first: until then the slot's former life is asked about.
-        let claimed = !file.is_byte_locked(at as u64).unwrap_or(true)
+        let claimed = !file.is_byte_locked(life_byte(at)).unwrap_or(true)
             && slot.word.compare_exchange(word, after.to_u64(), SeqCst, SeqCst).is_ok()
-            && file.lock_byte(at as u64);
+            && file.lock_byte(life_byte(at));
         file.unlock_byte(claim);
         if !claimed {
             return Ok(None);
@@ -278,12 +291,13 @@ pub struct Asker<'a> {
     registry: &'a Registry,
     own: Option<Life>,
     file: Option<File>,
+    asked: u32,
 }
 
 impl<'a> Asker<'a> {
     /// Asks on behalf of a process with the life `own`.
     pub fn new(registry: &'a Registry, own: Option<Life>) -> Asker<'a> {
-        Asker { registry, own, file: None }
+        Asker { registry, own, file: None, asked: 0 }
     }
 
     /// True if the process lives. What can't be found out counts as alive: nothing is taken from anybody by mistake.
@@ -294,11 +308,30 @@ impl<'a> Asker<'a> {
         if self.registry.pid_of(life).is_none() {
             return false;
         }
+        // Another life may have begun meanwhile.
+        self.is_lived(life_byte(life.process.into())) && self.registry.pid_of(life).is_some()
+    }
+
+    fn is_lived(&mut self, byte: u64) -> bool {
+        self.asked += 1;
+        self.registry.kept_lives.knows_locked(byte) || self.is_locked(byte)
+    }
+
+    #[inline(never)]
+    fn is_locked(&mut self, byte: u64) -> bool {
         if self.file.is_none() {
             self.file = self.registry.lives(0).ok();
         }
-        self.file.as_ref().is_none_or(|file| file.is_byte_locked(life.process.into()).unwrap_or(true))
-            // Another life may have begun meanwhile.
-            && self.registry.pid_of(life).is_some()
+        self.file.as_ref().is_none_or(|file| file.is_byte_locked(byte).unwrap_or(true))
+    }
+}
+
+impl Drop for Asker<'_> {
+    fn drop(&mut self) {
+        if self.asked >= MANY
+            && let Some(file) = &self.file
+        {
+            self.registry.kept_lives.park(file);
+        }
     }
 }

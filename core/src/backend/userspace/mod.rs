@@ -160,7 +160,7 @@ impl Userspace {
     }
 
     /// The segment with this id, removed or not.
-    #[inline]
+    #[inline(always)]
     fn found(&self, shmid: i32) -> Option<Found<'_>> {
         let (index, sequence) = split(shmid)?;
         let segment = self.registry.segment(index)?;
@@ -176,14 +176,64 @@ impl Userspace {
         Some(found)
     }
 
+    /// How many attaches a segment has: [`Registry::count`], when nobody has to be asked for it.
+    #[inline(always)]
+    fn nattch(&self, found: &Found<'_>) -> u64 {
+        match self.own.get().and_then(|own| found.held_by_own_alone(own)) {
+            Some(count) => count,
+            None => self.counted(found),
+        }
+    }
+
+    #[inline(never)]
+    fn counted(&self, found: &Found<'_>) -> u64 {
+        self.registry.count(found, &mut self.asker())
+    }
+
     /// Asks who is alive. A child that no fork handler announced has to be counted first.
     fn asker(&self) -> Asker<'_> {
         let own = self.own.get().or_else(|| if self.attachments.count() > 0 { self.begin_life().ok() } else { None });
         Asker::new(&self.registry, own)
     }
 
+    /// shmget, to be inlined where it is called.
+    ///
+    /// # Errors
+    /// shmget's.
+    #[inline(always)]
+    pub fn get(&self, key: i32, size: u64, flags: i32) -> Result<u64, Errno> {
+        if key != libc::IPC_PRIVATE {
+            while let Some(index) = self.registry.find(key) {
+                if let Some(result) = self.look_up(index, key, size, flags) {
+                    return result;
+                }
+            }
+            if flags & libc::IPC_CREAT == 0 {
+                return Err(Errno::ENOENT);
+            }
+        }
+        self.create(key, size, flags)
+    }
+
+    /// shmctl, to be inlined where it is called.
+    ///
+    /// # Errors
+    /// shmctl's.
+    ///
+    /// # Safety
+    /// `buf` is the host's own, as it would give it to shmctl.
+    #[inline(always)]
+    pub unsafe fn ctl(&self, shmid: i32, cmd: i32, buf: u64) -> Result<u64, Errno> {
+        if cmd != libc::IPC_STAT || shmid < 0 {
+            // SAFETY: by the caller's promise.
+            return unsafe { self.control(shmid, cmd, buf) };
+        }
+        let found = self.found(shmid).ok_or(Errno::EINVAL)?;
+        self.stat(&found, true, buf).map(|_| 0)
+    }
+
     /// shmget of a key that is there.
-    #[inline]
+    #[inline(always)]
     fn look_up(&self, index: usize, key: i32, size: u64, flags: i32) -> Option<Result<u64, Errno>> {
         let segment = self.registry.segment(index)?;
         let word = segment.load();
@@ -441,17 +491,7 @@ impl Backend for Userspace {
 
     #[inline(never)]
     fn shmget(&self, key: i32, size: u64, flags: i32) -> Result<u64, Errno> {
-        if key != libc::IPC_PRIVATE {
-            while let Some(index) = self.registry.find(key) {
-                if let Some(result) = self.look_up(index, key, size, flags) {
-                    return result;
-                }
-            }
-            if flags & libc::IPC_CREAT == 0 {
-                return Err(Errno::ENOENT);
-            }
-        }
-        self.create(key, size, flags)
+        self.get(key, size, flags)
     }
 
     unsafe fn shmat(&self, shmid: i32, addr: u64, flags: i32) -> Result<u64, Errno> {
@@ -462,9 +502,10 @@ impl Backend for Userspace {
         self.detach(addr)
     }
 
+    #[inline(never)]
     unsafe fn shmctl(&self, shmid: i32, cmd: i32, buf: u64) -> Result<u64, Errno> {
         // SAFETY: by the caller's promise.
-        unsafe { self.control(shmid, cmd, buf) }
+        unsafe { self.ctl(shmid, cmd, buf) }
     }
 
     fn exists(&self, shmid: i32, size: u64) -> bool {

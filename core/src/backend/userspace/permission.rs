@@ -20,12 +20,13 @@ pub fn ids(uid: u32, gid: u32) -> u64 {
 }
 
 /// True if the caller may access the segment as the mode bits `asked` say. The first class that matches decides.
+#[inline(always)]
 pub fn may_access(segment: &Segment, word: Word, asked: u32) -> bool {
     may_access_as(segment, word, asked, sys::geteuid)
 }
 
 /// As [`may_access`], where the caller's effective uid may be known already.
-#[inline]
+#[inline(always)]
 pub fn may_access_as(segment: &Segment, word: Word, asked: u32, uid: impl FnOnce() -> u32) -> bool {
     let asked = (asked >> 6 | asked >> 3 | asked) & 0o7;
     if asked == 0 {
@@ -34,7 +35,15 @@ pub fn may_access_as(segment: &Segment, word: Word, asked: u32, uid: impl FnOnce
     let owner = segment.owner(word);
     let (ids, creator, mode) = (owner.ids.load(SeqCst), segment.creator.load(SeqCst), owner.mode.load(SeqCst) as u32);
     let uid = uid();
-    let granted = if uid == ids as u32 || uid == creator as u32 {
+    let is_owner = uid == ids as u32 || uid == creator as u32;
+    is_owner && asked & !(mode >> 6) == 0 || may_override(is_owner, asked, ids, creator, mode)
+}
+
+/// As [`may_access`], for who is not the owner, or an owner whom the mode gives too little.
+#[cold]
+#[inline(never)]
+fn may_override(is_owner: bool, asked: u32, ids: u64, creator: u64, mode: u32) -> bool {
+    let granted = if is_owner {
         mode >> 6
     } else if is_in_group(ids, creator) {
         mode >> 3

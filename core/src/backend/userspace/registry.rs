@@ -17,7 +17,7 @@ use super::layout::{Block, Layout, MAGIC, Process, SEGMENTS, Segment, State, VER
 use crate::atomic::AtomicU64;
 use crate::errno::Errno;
 use crate::map::{Mapping, View};
-use crate::sys::{self, File};
+use crate::sys::{self, File, Parked};
 
 /// The kernel's own limits, in a fresh IPC namespace.
 const SHMMAX: u64 = u64::MAX - (1 << 24);
@@ -32,6 +32,8 @@ pub struct Registry {
     is_shared: bool,
     /// The calling process's life while one of its threads has, or tries to get, the lock. A forked child has another life.
     pub(super) thread: AtomicU64,
+    /// The file of lives, if the process has asked about many.
+    pub(super) kept_lives: Parked,
 }
 
 /// A path in a buffer: a call must not allocate.
@@ -172,7 +174,13 @@ impl Registry {
                     if shared_by.is_some_and(|owner| owner != by || layout.header.shared.load(SeqCst) == 0) {
                         return Err(fault(OPEN));
                     }
-                    return Ok(Registry { dir: path("")?, layout, is_shared: shared_by.is_some(), thread: AtomicU64::new(0) });
+                    return Ok(Registry {
+                        dir: path("")?,
+                        layout,
+                        is_shared: shared_by.is_some(),
+                        thread: AtomicU64::new(0),
+                        kept_lives: Parked::anywhere(),
+                    });
                 }
                 Err(Errno::ENOENT) if shared_by.is_some() => return Err(fault(OPEN)),
                 Err(Errno::ENOENT) => create(dir).map_err(|errno| fault(&format!("can't be made: {}", errno.text())))?,
