@@ -10,8 +10,8 @@ use shmgate_core::backend::userspace::layout::SEGMENTS;
 use shmgate_core::policy::size::{self, SizeError};
 
 use crate::failure::{Failure, USAGE, written};
-use crate::segments::options::{GcOptions, LsOptions, RmOptions, ShowOptions};
 use crate::report::{FailOnOption, ReportOptions};
+use crate::segments::options::{GcOptions, LsOptions, RmOptions, ShowOptions};
 
 #[derive(Debug, Parser)]
 #[command(

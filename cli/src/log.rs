@@ -37,7 +37,8 @@ pub fn log(options: &LogOptions) -> Result<u8, Failure> {
         Err(error) => (None, Some(error)),
     };
     let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    let mut printer = Printer { timeline: Timeline::new(open(&path)?), symbols: Symbols::new(), policy, options, out, records: 0 };
+    let mut printer =
+        Printer { timeline: Timeline::new(open(&path)?), symbols: Symbols::new(), policy, options, out, records: 0 };
     written(if options.follow { printer.follow(&session) } else { printer.print() })?;
 
     let Printer { timeline, records, .. } = printer;

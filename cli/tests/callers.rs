@@ -157,7 +157,8 @@ fn a_library_between() {
     let path = format!("-Wl,-rpath,{}", temp.path().display());
     build("uses_library.c", &program, &["-g", "-O1", library.to_str().unwrap(), &path]);
     let records = records(temp.path(), &[], &[&program]);
-    let found = [("make", "uses_library.c", "make"), ("with_library", "library.c", "library"), ("main", "uses_library.c", "main")];
+    let found =
+        [("make", "uses_library.c", "make"), ("with_library", "library.c", "library"), ("main", "uses_library.c", "main")];
     assert_eq!(frames(&records[0]), expected(&found));
     assert_eq!(records[0]["callers"][1]["module"].as_str(), library.canonicalize().unwrap().to_str());
 }

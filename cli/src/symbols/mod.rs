@@ -81,9 +81,10 @@ impl Symbols {
         let module = self.slots.entry(frame.module).or_insert_with(|| {
             let record = reader.module(frame.module);
             let key = record.map_or_else(Default::default, |record| (record.path, record.build_id));
-            let known = self.modules.entry(key).or_insert_with_key(|(path, build_id)| {
-                Rc::new(Module::open(Path::new(OsStr::from_bytes(path)), build_id))
-            });
+            let known = self
+                .modules
+                .entry(key)
+                .or_insert_with_key(|(path, build_id)| Rc::new(Module::open(Path::new(OsStr::from_bytes(path)), build_id)));
             known.clone()
         });
         let plain = |function: Option<String>| Frame {

@@ -40,7 +40,14 @@ pub fn rules(module: &Module, pc: u64, window: &mut Window) -> Option<(Rules, bo
         let len = cursor.unsigned()?;
         cursor.at = cursor.at.checked_add(len)?;
     }
-    let mut program = Program { module, common: &common, initial: Rules::NONE, rules: Rules::NONE, aside: [Rules::NONE; MOST_REMEMBERED], kept: 0 };
+    let mut program = Program {
+        module,
+        common: &common,
+        initial: Rules::NONE,
+        rules: Rules::NONE,
+        aside: [Rules::NONE; MOST_REMEMBERED],
+        kept: 0,
+    };
     let Cursor { at, end, window } = cursor;
     program.run(&mut Cursor { window, at: common.from, end: common.to }, begin, pc)?;
     program.initial = program.rules;

@@ -50,7 +50,8 @@ fn a_walk_finds_what_libgcc_finds() {
 #[test]
 fn a_signal_is_walked_through() {
     use std::sync::Mutex;
-    static FOUND: Mutex<Option<(Vec<bool>, End, Vec<u64>)>> = Mutex::new(None);
+    type Walked = (Vec<bool>, End, Vec<u64>);
+    static FOUND: Mutex<Option<Walked>> = Mutex::new(None);
     extern "C" fn handler(_: libc::c_int) {
         let callers = Callers::new().unwrap();
         let (mut signals, mut ours) = (Vec::new(), Vec::new());

@@ -195,7 +195,7 @@ fn marks(report: &mut Report, base: u64, object: &mut Object<'_>) -> io::Result<
     for Mark { kind, slot, process, segment } in marks.list {
         let Some(event) = report.event(slot) else { continue };
         let call = strings.index(CallText(&event.call).to_string());
-        let errno = event.outcome.result.err().map_or("–".to_owned(), |errno| errno_name(errno));
+        let errno = event.outcome.result.err().map_or("–".to_owned(), errno_name);
         let reason = match event.outcome.verdict {
             Verdict::Denied(denial) | Verdict::WouldDeny(denial) => {
                 let text = ReasonText { denial, rule: event.rule }.to_string();
