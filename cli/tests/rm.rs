@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         another_segment_of_the_same_id_stays,
         what_is_used_while_it_is_asked_about_stays,
     ];
-    trials.extend(root_trials![another_users_segments_stay]);
+    trials.extend(root_trials![another_users_segments_stay, an_owner_removes_what_its_mode_hides]);
     run_trials(trials)
 }
 
@@ -265,18 +265,29 @@ fn what_is_used_while_it_is_asked_about_stays() {
     assert_eq!(agent.ask(&format!("stat {id}")), "nattch 1 mode 0600");
 }
 
+/// The command as a user without rights.
+fn as_user(namespace: &Namespace, arguments: &[&str]) -> Outcome {
+    let user = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"];
+    let run = Run::new("setpriv").args(user).arg(command()).args(arguments).args(["--yes", "--kernel"]);
+    run.env("HOME", "/no/such/home").namespace(namespace).output()
+}
+
+fn an_owner_removes_what_its_mode_hides() {
+    let namespace = Namespace::fresh();
+    let mut agent = Agent::native(&namespace);
+    agent.number("uid 65534");
+    agent.number("get 1 4096 01000");
+    as_user(&namespace, &["rm", "0x1"]).silent();
+    assert_eq!(keys(&namespace, KERNEL), [] as [i64; 0]);
+}
+
 fn another_users_segments_stay() {
     let namespace = Namespace::fresh();
     let mut agent = Agent::native(&namespace);
     agent.number("get 1 4096 01600");
     agent.number("get 2 4096 01666");
     agent.kill();
-    let user = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"];
-    let as_user = |arguments: &[&str]| {
-        let run = Run::new("setpriv").args(user).arg(command()).args(arguments).args(["--yes", "--kernel"]);
-        let run = run.env("HOME", "/no/such/home");
-        run.namespace(&namespace).output()
-    };
+    let as_user = |arguments: &[&str]| as_user(&namespace, arguments);
     for key in ["0x1", "0x2"] {
         refused(&as_user(&["rm", key]), 1, &["as its owner or root"]);
     }

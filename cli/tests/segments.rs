@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         a_table_has_the_columns_that_were_asked_for,
         filters_hold_together,
         a_list_may_be_cut_short_by_its_reader,
+        colours_are_for_terminals,
         a_broken_namespace_costs_the_others_nothing,
         what_is_asked_wrongly_is_said,
     ])
@@ -179,6 +180,23 @@ fn a_list_may_be_cut_short_by_its_reader() {
     let lines: Vec<&str> = outcome.stdout.lines().collect();
     assert!(lines.len() == 2 && lines[0].starts_with("KEY"), "{outcome}");
     assert_eq!(lines[1], "0");
+}
+
+fn colours_are_for_terminals() {
+    let namespace = Namespace::fresh();
+    let mut agent = Agent::native(&namespace);
+    agent.number("get 1 4096 01606");
+    let on_terminal = |name: &str, value: &str| {
+        let list = format!("{} ls --kernel", command().display());
+        let run = Run::new("script").args(["-qec", &list, "/dev/null"]).env("TERM", "xterm").env(name, value);
+        run.namespace(&namespace).output().success().stdout
+    };
+    let coloured = on_terminal("NO_COLOR", "");
+    assert!(coloured.contains("\x1b[31mrw----rw-\x1b[0m") && coloured.contains("\x1b[1mKEY"), "{coloured}");
+    for (name, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        assert!(!on_terminal(name, value).contains('\x1b'), "{name}");
+    }
+    assert!(!table(&namespace, &[]).contains('\x1b'));
 }
 
 fn a_broken_namespace_costs_the_others_nothing() {

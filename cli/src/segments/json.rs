@@ -14,11 +14,12 @@ pub const SCHEMA: u32 = 1;
 
 /// A segment's fields, without the braces around them.
 pub fn fields<'a>(columns: impl IntoIterator<Item = &'a Column>, segment: &Segment, survey: &Survey) -> String {
-    let mut text = String::new();
+    let mut text = String::with_capacity(1024);
     for column in columns {
-        let comma = if text.is_empty() { "" } else { "," };
-        // A String takes everything.
-        let _ = write!(text, "{comma}\"{}\":{}", column.name.to_ascii_lowercase(), value(&(column.of)(segment, survey)));
+        text.push_str(if text.is_empty() { "\"" } else { ",\"" });
+        text.extend(column.name.chars().map(|letter| letter.to_ascii_lowercase()));
+        text.push_str("\":");
+        write_value(&mut text, &(column.of)(segment, survey));
     }
     text
 }
@@ -28,16 +29,17 @@ pub fn string(text: &str) -> String {
     Quoted { bytes: text.as_bytes(), json: true }.to_string()
 }
 
-fn value(value: &Value) -> String {
-    match value {
-        Value::Nothing => "null".into(),
-        Value::Flag(is_so) => is_so.to_string(),
-        Value::Number(number) | Value::Size(number) | Value::Age(number) => number.to_string(),
-        Value::Time(seconds) => string(&utc(*seconds)),
-        Value::Text(text) => string(text),
+fn write_value(out: &mut String, value: &Value) {
+    // A String takes everything.
+    let _ = match value {
+        Value::Nothing => write!(out, "null"),
+        Value::Flag(is_so) => write!(out, "{is_so}"),
+        Value::Number(number) | Value::Size(number) | Value::Age(number) => write!(out, "{number}"),
+        Value::Time(seconds) => write!(out, "\"{}\"", utc(*seconds)),
+        Value::Text(text) => write!(out, "{}", Quoted { bytes: text.as_bytes(), json: true }),
         Value::Process(pid, name, is_gone) => {
             let name = name.as_ref().map_or("null".to_owned(), |name| string(name));
-            format!("{{\"pid\":{pid},\"name\":{name},\"gone\":{is_gone}}}")
+            write!(out, "{{\"pid\":{pid},\"name\":{name},\"gone\":{is_gone}}}")
         }
-    }
+    };
 }

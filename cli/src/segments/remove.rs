@@ -14,7 +14,7 @@ use shmgate_core::errno::Errno;
 use super::columns;
 use super::keep;
 use super::ls::write_table;
-use super::options::{Consent, GcOptions, Output, RmOptions};
+use super::options::{Consent, GcOptions, Output, RmOptions, Where};
 use super::survey::Survey;
 use super::table::size;
 use super::{Place, Segment};
@@ -155,13 +155,11 @@ impl Remover {
     /// Why not, in words.
     fn remove(&mut self, segment: &Segment) -> Result<(), String> {
         let served = self.served(&segment.place)?;
-        let now = system::stat(&served, segment.id).map_err(words)?;
-        let (key, creator, changed) = (now.shm_perm.__key, now.shm_cpid as u32, now.shm_ctime as u64);
-        if (key, creator, changed) != (segment.key, segment.cpid, segment.ctime) {
+        let (before, now) = (State::of(segment), look(&served, segment)?);
+        if (now.key, now.cpid, now.ctime) != (before.key, before.cpid, before.ctime) {
             return Err("is another segment by now, or was changed; look again with: shmgate ls".into());
         }
-        let was_used = (now.shm_atime as u64, now.shm_dtime as u64) != (segment.atime, segment.dtime);
-        if !self.force && (now.shm_nattch > 0 || was_used) {
+        if !self.force && now != before {
             return Err("somebody has begun to use it; look again with: shmgate ls".into());
         }
         system::remove(&served, segment.id).map_err(words)
@@ -178,10 +176,56 @@ impl Remover {
     }
 }
 
+/// What tells a segment from another of the same id, and whether it was used meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct State {
+    key: i32,
+    cpid: u32,
+    ctime: u64,
+    atime: u64,
+    dtime: u64,
+    nattch: u64,
+}
+
+impl State {
+    fn of(segment: &Segment) -> State {
+        let Segment { key, cpid, ctime, atime, dtime, nattch, .. } = *segment;
+        State { key, cpid, ctime, atime, dtime, nattch }
+    }
+}
+
+/// What a segment is now.
+///
+/// # Errors
+/// That it is gone, or what else keeps from looking, in words.
+fn look(served: &Served, segment: &Segment) -> Result<State, String> {
+    match system::stat(served, segment.id) {
+        Ok(now) => Ok(State {
+            key: now.shm_perm.__key,
+            cpid: now.shm_cpid as u32,
+            ctime: now.shm_ctime as u64,
+            atime: now.shm_atime as u64,
+            dtime: now.shm_dtime as u64,
+            nattch: now.shm_nattch,
+        }),
+        // Its mode may forbid its owner to read it, but not to remove it.
+        Err(Errno::EACCES) => {
+            let at = match &*segment.place {
+                Place::Kernel => Where { kernel: true, namespaces: Vec::new() },
+                Place::Userspace { dir, .. } => Where { kernel: false, namespaces: vec![dir.clone().into()] },
+            };
+            let survey = Survey::of(&at).map_err(|failure| failure.message)?;
+            let now = survey.segments.iter().find(|one| one.id == segment.id);
+            now.map(State::of).ok_or_else(|| words(Errno::EINVAL))
+        }
+        Err(errno) => Err(words(errno)),
+    }
+}
+
 /// Why a segment can't be looked at or removed.
 fn words(errno: Errno) -> String {
     match errno {
-        Errno::EPERM | Errno::EACCES => format!("{}; do it as its owner or root", errno.text()),
+        Errno::EPERM => format!("{}; do it as its owner or root", errno.text()),
         Errno::EINVAL | Errno::EIDRM => "is gone already".into(),
         other => other.text().to_owned(),
     }
