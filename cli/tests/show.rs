@@ -86,7 +86,7 @@ fn holders_are_found_with_their_addresses() {
 
 fn holders_in_user_space_are_found_by_their_files() {
     let (namespace, own) = (Namespace::fresh(), Named::new("held"));
-    let (mut one, mut two) = (own.agent(), own.agent());
+    let (mut one, mut two) = (own.agent_in(&namespace), own.agent_in(&namespace));
     let id = one.number("get 77 9000 01600");
     let show = || shown(&namespace, &["--namespace", &own.name, "0x4d"]);
     assert_eq!(holders(&show()), []);
@@ -106,7 +106,7 @@ fn holders_in_user_space_are_found_by_their_files() {
 fn what_is_mapped_and_not_attached_is_no_attach() {
     // The second attach leaves a hidden page.
     let (namespace, own) = (Namespace::fresh(), Named::new("anchored"));
-    let mut agent = own.agent();
+    let mut agent = own.agent_in(&namespace);
     for size in [4096, 9000] {
         let id = agent.number(&format!("get 0 {size} 0600"));
         for _ in 0..3 {
@@ -226,7 +226,7 @@ fn processes_that_end_meanwhile_do_not_matter() {
     let id = agent.number("get 0 4096 0600");
     agent.number(&format!("at {id}"));
     let come_and_go = Run::new("sh").args(["-c", "while :; do (:) & (:) & wait; done"]).spawn();
-    for _ in 0..50 {
+    for _ in 0..20 {
         let pids: Vec<i64> = holders(&shown(&namespace, &[&id.to_string()])).into_iter().map(|(pid, ..)| pid).collect();
         assert_eq!(pids, [i64::from(agent.pid())]);
     }

@@ -13,7 +13,7 @@ use std::time::Instant;
 use shmgate_core::backend::userspace::registry::{directory, shared_directory};
 use shmgate_testkit::compile::program;
 use shmgate_testkit::process::readable;
-use shmgate_testkit::{Agent, Outcome, Run, Status, command};
+use shmgate_testkit::{Agent, Namespace, Outcome, Run, Status, command};
 
 /// The command with these arguments, in a fresh IPC namespace.
 pub fn shmgate<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Run {
@@ -124,6 +124,11 @@ impl Named {
 
     pub fn agent(&self) -> Agent {
         Agent::start(self.run(program("agent")))
+    }
+
+    /// An agent that others of the same IPC namespace may look into, without rights too.
+    pub fn agent_in(&self, namespace: &Namespace) -> Agent {
+        Agent::start(self.run(program("agent")).namespace(namespace))
     }
 
     pub fn run(&self, program: impl AsRef<OsStr>) -> Run {
