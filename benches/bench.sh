@@ -25,7 +25,7 @@ done
 cargo build --quiet --release --manifest-path "$here/driver/Cargo.toml" --target-dir "$target/bench"
 
 # None of the surroundings' own settings may gate what is measured plain.
-unset LD_PRELOAD SHMGATE_BACKEND SHMGATE_LOG SHMGATE_LOG_FORMAT SHMGATE_POLICY SHMGATE_SESSION SHMGATE_DEEPBIND
+unset LD_PRELOAD SHMGATE_BACKEND SHMGATE_LOG SHMGATE_LOG_FORMAT SHMGATE_POLICY SHMGATE_SESSION SHMGATE_DEEPBIND SHMGATE_CALLERS
 
 child=
 work=$(mktemp -d "${TMPDIR:-/tmp}/shmgate-bench.XXXXXX")

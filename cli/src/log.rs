@@ -6,6 +6,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use shmgate_core::journal::{OpenError, Reader, Timeline};
 use shmgate_core::policy::Policy;
 use shmgate_core::session::{Session, c_path};
@@ -13,7 +14,7 @@ use shmgate_core::text::json::{Fields, Utc};
 
 use crate::args::LogOptions;
 use crate::failure::{DAMAGED, Failure, written};
-use crate::symbols::{JsonFields, Symbols};
+use crate::symbols::Symbols;
 use crate::{members, sessions};
 
 /// How often a follower looks for new records.
@@ -105,7 +106,10 @@ impl Printer<'_> {
             }
             let callers = self.symbols.callers(self.timeline.reader_mut(), slot);
             match (callers, self.options.json) {
-                (Some(callers), true) => writeln!(self.out, "{}}}", JsonFields(&callers))?,
+                (Some(callers), true) => {
+                    let (frames, end) = (Value::from(callers.json()), callers.end_name());
+                    writeln!(self.out, ",\"callers\":{frames},\"callers_end\":\"{end}\"}}")?;
+                }
                 (None, true) => writeln!(self.out, "}}")?,
                 (Some(callers), false) => write!(self.out, "{callers}")?,
                 (None, false) => {}

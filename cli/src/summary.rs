@@ -1,4 +1,4 @@
-//! What `run` says at the end: denials, lost records, segments left behind.
+//! What `run` says at the end: denials, lost records, segments left behind and, with `--callers`, who made them.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -6,13 +6,14 @@ use shmgate_core::backend::Served;
 use shmgate_core::call::Verdict;
 use shmgate_core::errno::Errno;
 use shmgate_core::journal::Item;
-use shmgate_core::journal::format::{HEADER_LEN, SLOT_LEN};
+use shmgate_core::journal::format::{self, HEADER_LEN, SLOT_LEN};
 use shmgate_core::ledger::Segment;
 use shmgate_core::names::Key;
 use shmgate_core::session::{Parts, Session};
 
 use crate::environment::Segments;
 use crate::failure::{quoted, say};
+use crate::symbols::makers;
 use crate::system;
 
 /// What the journal counts.
@@ -85,9 +86,19 @@ pub fn print(session: &Session, before: Counts, how_to_see: &dyn Fn(bool) -> Str
         say(format!("{} not recorded ({why}); the session is {}", calls_were(counts.lost), quoted(session.dir())));
     }
     if let Some(Segments { served, remover }) = segments {
-        let lines: Vec<String> = ledger.segments(served).filter_map(|segment| left_behind(&segment, served, remover)).collect();
-        lines.iter().take(MOST_LINES).for_each(say);
-        if let more @ 1.. = lines.len().saturating_sub(MOST_LINES) {
+        let left: Vec<_> = ledger
+            .segments(served)
+            .filter_map(|segment| Some((segment.shmid, left_behind(&segment, served, remover)?)))
+            .collect();
+        let has_stacks = journal.header().version() == Some(format::VERSION) && !left.is_empty();
+        let makers = session.reader().ok().filter(|_| has_stacks).map(makers).unwrap_or_default();
+        for (shmid, line) in left.iter().take(MOST_LINES) {
+            say(line);
+            if let Some(callers) = makers.get(shmid) {
+                callers.to_string().lines().for_each(say);
+            }
+        }
+        if let more @ 1.. = left.len().saturating_sub(MOST_LINES) {
             say(format!("left behind: {more} more segments"));
         }
     }

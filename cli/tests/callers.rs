@@ -28,6 +28,8 @@ fn main() -> ExitCode {
         generated_code,
         a_deep_stack_is_cut,
         text_is_for_people,
+        what_is_left_behind_has_its_maker,
+        a_leak_in_the_report_has_its_line,
         served_in_user_space,
         not_asked_for_nothing_is_kept,
         odd_settings_are_refused,
@@ -337,6 +339,45 @@ fn text_is_for_people() {
     }
     // What is below main is left to the JSON form.
     assert!(lines.next().unwrap().contains(" shmctl("), "{text}");
+}
+
+fn what_is_left_behind_has_its_maker() {
+    let temp = place();
+    let program = temp.path().join("leak");
+    build("leak.c", &program, &["-g", "-O1", "-fno-inline"]);
+    // Without --session as well: the list is made before the session goes.
+    let outcome = shmgate(["run", "--callers", "--"]).arg(&program).output().success();
+    let lines: Vec<&str> = outcome.stderr.lines().collect();
+    assert_eq!(lines.len(), 3, "{outcome}");
+    assert!(
+        lines[0].starts_with("shmgate: left behind: shmid ") && lines[0].contains(", key 0x5e000072, 4096 bytes"),
+        "{outcome}"
+    );
+    let file = source("leak.c").canonicalize().unwrap();
+    for (said, (word, function, mark)) in lines[1..].iter().zip([("at", "make", "make"), ("by", "main", "left")]) {
+        assert_eq!(*said, format!("shmgate:     {word} {function} ({}:{})", file.display(), line("leak.c", mark)));
+    }
+}
+
+fn a_leak_in_the_report_has_its_line() {
+    let temp = place();
+    let program = temp.path().join("leak");
+    build("leak.c", &program, &["-g", "-O1", "-fno-inline"]);
+    records(temp.path(), &[], &[&program]);
+    let report = |options: &[&str]| shmgate(["report"]).args(options).arg(temp.path().join("session")).output().silent().stdout;
+    let text = report(&[]);
+    let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+    let leak =
+        lines.iter().position(|line| line.starts_with("error leak: segment ") && line.contains("key 0x5e000072")).expect(&text);
+    let file = source("leak.c").canonicalize().unwrap();
+    assert!(lines[leak + 1].contains(" shmget(key=0x5e000072, "), "{text}");
+    for (said, (word, function, mark)) in lines[leak + 2..].iter().zip([("at", "make", "make"), ("by", "main", "left")]) {
+        assert_eq!(*said, format!("{word} {function} ({}:{})", file.display(), line("leak.c", mark)), "{text}");
+    }
+    let json: Value = serde_json::from_str(&report(&["--json"])).unwrap();
+    let leak = json["findings"].as_array().unwrap().iter().find(|finding| finding["name"] == "leak").unwrap();
+    assert_eq!(frames(&leak["evidence"][0]), expected(&[("make", "leak.c", "make"), ("main", "leak.c", "left")]));
+    assert_eq!(leak["evidence"][0]["callers_end"], "outermost");
 }
 
 fn served_in_user_space() {

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use shmgate_core::journal::format::{HEADER_LEN, Header, Kind, SLOT_LEN, mark};
+use shmgate_core::journal::stack::Stack;
 use shmgate_core::journal::{Item, Journal, OpenError, Reader, Timeline};
 use shmgate_core::policy::Policy;
 use shmgate_core::text::json::Json;
@@ -66,9 +67,11 @@ fn file(data: &[u8]) -> Vec<u8> {
             let kind = match slot[0] & 0xf {
                 0 => continue,
                 1 => Kind::Owner,
-                2 | 6..=9 => Kind::Call,
+                2 | 8 | 9 => Kind::Call,
                 3 | 10..=12 => Kind::LongCall,
                 4 => Kind::Process,
+                6 => Kind::Stack,
+                7 => Kind::Module,
                 _ => Kind::More,
             };
             let word = u64::from_le_bytes(slot[..8].try_into().expect("eight bytes"));
@@ -101,6 +104,13 @@ fn read(opened: Result<Reader, OpenError>) {
     let _ = reader.is_cut();
     let calls = (0..slots).filter(|&slot| matches!(reader.item(slot), Item::Call(_))).count();
     assert!(matches!(reader.item(u64::MAX), Item::Hole));
+    assert!(reader.stack(u64::MAX).is_none() && reader.module(u64::MAX).is_none());
+    for slot in 0..slots {
+        let _ = reader.module(slot);
+        for frame in reader.stack(slot).iter().flat_map(Stack::frames) {
+            let _ = reader.module(frame.module);
+        }
+    }
     let (counted, denials) = reader.count();
     assert!(counted >= denials);
 

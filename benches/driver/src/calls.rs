@@ -19,18 +19,20 @@ struct Group {
     batch: u32,
 }
 
-const GROUPS: [Group; 4] = [
+const GROUPS: [Group; 5] = [
     Group { gated: &[Setup::PlainAgain, Setup::Preloaded, Setup::Journal, Setup::JournalQuotas], rounds: 121, batch: 8192 },
+    Group { gated: &[Setup::Callers], rounds: 21, batch: 2048 },
     Group { gated: &[Setup::TextLog], rounds: 11, batch: 2048 },
     Group { gated: &[Setup::Strace], rounds: 11, batch: 256 },
     Group { gated: &[Setup::Bpftrace], rounds: 7, batch: 1024 },
 ];
 
 /// The C benchmark's names, and what people call them.
-const CALLS: [(&str, &str); 7] = [
+const CALLS: [(&str, &str); 8] = [
     ("shmget", "shmget, existing key"),
     ("shmget-0600", "the same asking 0600"),
     ("shmget-creat", "the same with IPC_CREAT"),
+    ("shmget-deep", "shmget in eight frames"),
     ("ipc-stat", "IPC_STAT"),
     ("attach-detach", "attach + detach"),
     ("create-remove", "create + remove"),

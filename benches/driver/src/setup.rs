@@ -18,6 +18,8 @@ pub enum Setup {
     Preloaded,
     Journal,
     JournalQuotas,
+    /// A session whose journal has each call's stack.
+    Callers,
     TextLog,
     Strace,
     Bpftrace,
@@ -41,6 +43,7 @@ impl Setup {
             Setup::Preloaded => "preloaded",
             Setup::Journal => "journal",
             Setup::JournalQuotas => "journal+quotas",
+            Setup::Callers => "callers",
             Setup::TextLog => "text log",
             Setup::Strace => "strace -f",
             Setup::Bpftrace => "bpftrace",
@@ -52,7 +55,7 @@ impl Setup {
         let mut stage = Stage { paths, setup: self, audit: None };
         stage.clear();
         match self {
-            Setup::Journal => stage.make_session(&[])?,
+            Setup::Journal | Setup::Callers => stage.make_session(&[])?,
             Setup::JournalQuotas => stage.make_session(&QUOTAS)?,
             Setup::Bpftrace => stage.start_audit()?,
             _ => {}
@@ -97,6 +100,10 @@ impl Stage<'_> {
             Setup::JournalQuotas => {
                 environment.push(("SHMGATE_SESSION", self.session()));
                 environment.push(("SHMGATE_POLICY", self.session().join("policy.toml")));
+            }
+            Setup::Callers => {
+                environment.push(("SHMGATE_SESSION", self.session()));
+                environment.push(("SHMGATE_CALLERS", "on".into()));
             }
             Setup::TextLog => environment.push(("SHMGATE_LOG", self.log())),
         }

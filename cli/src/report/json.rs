@@ -185,7 +185,12 @@ fn finding(report: &mut Report, finding: &Finding) -> Value {
         .iter()
         .filter_map(|slot| {
             let event = report.event(*slot)?;
-            Some(json!({"time": time(event.time_ns), "pid": event.pid, "tid": event.tid, "call": event.to_string()}))
+            let mut value = json!({"time": time(event.time_ns), "pid": event.pid, "tid": event.tid, "call": event.to_string()});
+            if let Some(callers) = report.callers(*slot) {
+                value["callers"] = callers.json().into();
+                value["callers_end"] = callers.end_name().into();
+            }
+            Some(value)
         })
         .collect();
     let model = &report.model;

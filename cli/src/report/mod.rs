@@ -24,6 +24,7 @@ use std::fs;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use clap::Args;
@@ -34,6 +35,7 @@ use shmgate_core::session::Session;
 use shmgate_core::text::Event;
 
 use crate::failure::{DAMAGED, FAILED, Failure, quoted, say, written};
+use crate::symbols::{Callers, Symbols};
 use crate::{log, members, sessions};
 use findings::kind::FailOn;
 use findings::{Finding, Watch};
@@ -54,6 +56,9 @@ use model::{Model, Process, Program};
   shmgate report /tmp/s
   Fail a build by leaks and by whatever is an error:
     shmgate report --fail-on leak,error /tmp/s
+  Find the line that made a leaked segment:
+    shmgate run --callers --session /tmp/s -- ./server
+    shmgate report /tmp/s
   The calls by program:
     shmgate report --json /tmp/s | jq '.programs[] | {exe, calls}'
   A page with a timeline, to look at in a browser or to keep with a build:
@@ -85,6 +90,7 @@ pub struct FailOnOption {
 struct Report {
     directory: PathBuf,
     timeline: Timeline,
+    symbols: Symbols,
     policy: Option<Policy>,
     model: Model,
     findings: Vec<Finding>,
@@ -202,6 +208,7 @@ impl Report {
         Ok(Report {
             directory: directory.to_owned(),
             timeline,
+            symbols: Symbols::new(),
             policy,
             model,
             findings,
@@ -228,6 +235,11 @@ impl Report {
     /// A record that is evidence.
     fn event(&mut self, slot: u64) -> Option<Event<'_>> {
         self.timeline.event(slot, self.policy.as_ref())
+    }
+
+    /// Where that call came from, if it was recorded.
+    fn callers(&mut self, slot: u64) -> Option<Rc<Callers>> {
+        self.symbols.callers(self.timeline.reader_mut(), slot)
     }
 
     /// How to see all that a report left out.

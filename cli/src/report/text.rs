@@ -266,6 +266,9 @@ fn finding(report: &mut Report, finding: &Finding, out: &mut dyn Write, look: Lo
         if let Some(event) = report.event(*slot) {
             writeln!(out, "    +{:<9} {event}", Span(event.time_ns.saturating_sub(first)))?;
         }
+        if let Some(callers) = report.callers(*slot) {
+            callers.to_string().lines().try_for_each(|line| writeln!(out, "           {line}"))?;
+        }
     }
     if let more @ 1.. = count.saturating_sub(evidence.len() as u64) {
         writeln!(out, "    and {}", plural(more, "more time"))?;

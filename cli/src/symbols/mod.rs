@@ -5,6 +5,7 @@
 //! information a frame has its module and the place in it, and the function if the file exports it.
 
 mod debug_file;
+mod makers;
 mod module;
 
 use std::collections::HashMap;
@@ -14,14 +15,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
 
+use serde_json::{Value, json};
 use shmgate_core::journal::Reader;
-use shmgate_core::journal::stack::{self, End};
-use shmgate_core::text::Quoted;
+use shmgate_core::journal::stack::{self, End, Stack};
 
+pub use makers::makers;
 use module::Module;
 
 /// A function that a call was under way in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Frame {
     /// Its name, demangled.
     pub function: Option<String>,
@@ -37,7 +39,7 @@ pub struct Frame {
 }
 
 /// The callers of a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Callers {
     /// The innermost first: the function that made the call.
     pub frames: Vec<Rc<Frame>>,
@@ -52,6 +54,8 @@ pub struct Symbols {
     slots: HashMap<u64, Rc<Module>>,
     modules: HashMap<(Vec<u8>, Vec<u8>), Rc<Module>>,
     frames: HashMap<stack::Frame, Vec<Rc<Frame>>>,
+    /// Whole stacks: a program makes most of its calls from few places.
+    stacks: HashMap<Stack, Rc<Callers>>,
 }
 
 /// What a debugger calls the frame that the kernel makes.
@@ -63,8 +67,11 @@ impl Symbols {
     }
 
     /// The callers of the call in `slot` of the journal; `None` if they were not recorded.
-    pub fn callers(&mut self, reader: &mut Reader, slot: u64) -> Option<Callers> {
+    pub fn callers(&mut self, reader: &mut Reader, slot: u64) -> Option<Rc<Callers>> {
         let stack = reader.stack(slot)?;
+        if let Some(known) = self.stacks.get(&stack) {
+            return Some(known.clone());
+        }
         let mut frames = Vec::with_capacity(stack.frames().len());
         for frame in stack.frames() {
             if !self.frames.contains_key(&frame) {
@@ -73,7 +80,9 @@ impl Symbols {
             }
             frames.extend(self.frames[&frame].iter().cloned());
         }
-        Some(Callers { frames, end: stack.end })
+        let callers = Rc::new(Callers { frames, end: stack.end });
+        self.stacks.insert(stack, callers.clone());
+        Some(callers)
     }
 
     /// A frame's functions: more than one if some were made parts of others.
@@ -144,26 +153,24 @@ impl fmt::Display for Callers {
     }
 }
 
-/// The callers as fields of a JSON object, a comma before each.
-pub struct JsonFields<'a>(pub &'a Callers);
-
-impl fmt::Display for JsonFields<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(",\"callers\":[")?;
-        for (number, frame) in self.0.frames.iter().enumerate() {
-            let text = |text: &str| Quoted { bytes: text.as_bytes(), json: true }.to_string();
-            let optional = |value: Option<&str>| value.map_or("null".to_owned(), text);
-            let (function, file) = (optional(frame.function.as_deref()), optional(frame.file.as_deref()));
-            let line = frame.line.map_or("null".to_owned(), |line| line.to_string());
-            let comma = if number == 0 { "" } else { "," };
-            write!(f, "{comma}{{\"function\":{function},\"file\":{file},\"line\":{line},\"module\":{}", text(&frame.module))?;
-            write!(f, ",\"offset\":\"{:#x}\",\"inlined\":{}}}", frame.offset, frame.inlined)?;
-        }
-        let end = match self.0.end {
+impl Callers {
+    /// Why there are no more, as JSON has it.
+    pub fn end_name(&self) -> &'static str {
+        match self.end {
             End::Outermost => "outermost",
             End::More => "more",
             End::Unknown => "unknown",
+        }
+    }
+
+    /// A value of JSON for each frame.
+    pub fn json(&self) -> Vec<Value> {
+        let frame = |frame: &Rc<Frame>| {
+            json!({
+                "function": frame.function, "file": frame.file, "line": frame.line, "module": frame.module,
+                "offset": format!("{:#x}", frame.offset), "inlined": frame.inlined,
+            })
         };
-        write!(f, "],\"callers_end\":\"{end}\"")
+        self.frames.iter().map(frame).collect()
     }
 }

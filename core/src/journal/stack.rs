@@ -38,7 +38,7 @@ impl Frame {
 }
 
 /// Why a stack has no more frames.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum End {
     /// The program or the thread began there.
     Outermost = 0,
@@ -50,7 +50,7 @@ pub enum End {
 }
 
 /// The frames of a call, the innermost first: the function that made the call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Stack {
     words: [u64; MOST_FRAMES],
     count: usize,
