@@ -104,6 +104,15 @@ pub fn link(from: &CStr, to: &CStr) -> Result<(), Errno> {
     check(unsafe { libc::link(from.as_ptr(), to.as_ptr()) }.into())
 }
 
+/// Makes a symbolic link `link` to `target`.
+///
+/// # Errors
+/// symlink's: EEXIST, …
+pub fn symlink(target: &CStr, link: &CStr) -> Result<(), Errno> {
+    // SAFETY: the paths are NUL-terminated.
+    check(unsafe { libc::symlink(target.as_ptr(), link.as_ptr()) }.into())
+}
+
 /// Removes a file's name.
 ///
 /// # Errors
@@ -190,16 +199,28 @@ pub fn set_access_list(path: &CStr, own: (u32, u32), also: (u32, u32), mode: u32
 /// # Errors
 /// statfs's.
 pub fn free_bytes(path: &CStr) -> Result<u64, Errno> {
-    let mut about = core::mem::MaybeUninit::<libc::statfs>::uninit();
-    // SAFETY: `path` is NUL-terminated and `about` has room for the answer.
-    check(unsafe { libc::statfs(path.as_ptr(), about.as_mut_ptr()) }.into())?;
-    // SAFETY: statfs succeeded and filled it.
-    let about = unsafe { about.assume_init() };
+    let about = file_system(path)?;
     // A tmpfs without a limit says 0 of 0.
     if about.f_blocks == 0 {
         return Ok(u64::MAX);
     }
     Ok(about.f_bavail.saturating_mul(about.f_bsize as u64))
+}
+
+/// The size of the blocks of `path`'s file system: of a hugetlbfs, that of its pages.
+///
+/// # Errors
+/// statfs's.
+pub fn block_size(path: &CStr) -> Result<u64, Errno> {
+    file_system(path).map(|about| about.f_bsize as u64)
+}
+
+fn file_system(path: &CStr) -> Result<libc::statfs, Errno> {
+    let mut about = core::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: `path` is NUL-terminated and `about` has room for the answer.
+    check(unsafe { libc::statfs(path.as_ptr(), about.as_mut_ptr()) }.into())?;
+    // SAFETY: statfs succeeded and filled it.
+    Ok(unsafe { about.assume_init() })
 }
 
 /// True if the file's file system is mounted noexec.

@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::books::{Writer, bucket_of};
 use super::files::REMOVED;
 use super::holders::Use;
+use super::huge;
 use super::layout::{
     BLOCKS, Block, HOLDER_SEQUENCES, Holder, Layout, MAGIC, PROCESSES, SEGMENTS, Segment, State, VERSION, Word, id, split,
 };
@@ -277,13 +278,20 @@ impl Files {
                 files.removed = Some(entry.path());
                 continue;
             }
-            match Own::of(entry.file_name().as_bytes()).filter(|_| is(FileType::is_file)) {
+            let is_good = |which: &Own| is(FileType::is_file) || is(FileType::is_symlink) && matches!(which, Own::Segment(_));
+            match Own::of(entry.file_name().as_bytes()).filter(is_good) {
                 Some(which) => files.own.push((entry.path(), which)),
                 None => files.other = Some(entry.path()),
             }
         }
         Ok(files)
     }
+}
+
+/// Removes one of a namespace's files; with the link to a segment's of huge pages that file, too.
+fn remove_file(path: &Path) -> io::Result<()> {
+    let link = CString::new(path.as_os_str().as_bytes())?;
+    huge::unlink(&link).map_err(|errno| io::Error::from_raw_os_error(errno.0))
 }
 
 /// Removes a namespace, whoever uses it: its own files, and then the directory.
@@ -301,7 +309,7 @@ pub fn remove(dir: &Path) -> Result<(), String> {
     // The registry last: until then whoever comes joins what goes, and does not begin anew in the middle of it.
     own.sort_by_key(|(_, which)| *which == Own::Registry);
     for (path, _) in own {
-        match fs::remove_file(&path) {
+        match remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(format!("{}: {}", path.display(), words(&error)));
             }
@@ -475,9 +483,10 @@ impl<'a> Look<'a> {
                 }
             }
             if word.has_file && word.is_there() {
-                let wanted = size.checked_next_multiple_of(page_size);
+                let wanted = segment.mapped_size(page_size);
                 let name = format!("segment.{shmid}");
-                let meta = fs::symlink_metadata(self.dir.join(&name));
+                let look = if segment.is_huge() { fs::metadata } else { fs::symlink_metadata };
+                let meta = look(self.dir.join(&name));
                 match meta.or_else(|error| fs::symlink_metadata(self.dir.join(REMOVED).join(&name)).map_err(|_| error)) {
                     Ok(meta) if meta.is_file() && Some(meta.len()) == wanted => {}
                     Ok(meta) => self.lasting(format!("segment.{shmid}: {} bytes, too few or too many for {size}", meta.len())),
@@ -615,7 +624,7 @@ pub fn repair(dir: &Path) -> Result<(), String> {
         // Under the lock: no segment is made meanwhile.
         for (path, which) in Files::of(dir).map_err(|error| fault(dir, words(&error)))?.own {
             if is_left_over(&registry, which) {
-                let _ = fs::remove_file(path);
+                let _ = remove_file(&path);
             }
         }
         Ok(())

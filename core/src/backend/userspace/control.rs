@@ -224,6 +224,7 @@ impl Userspace {
 
     pub(super) fn lock(&self, shmid: i32, locks: bool) -> Result<u64, Errno> {
         let found = self.found(shmid).ok_or(Errno::EINVAL)?;
+        let is_huge = found.segment.is_huge();
         if !permission::may_lock_all() {
             if !permission::may_lock(found.segment, found.word) {
                 return Err(Errno::EPERM);
@@ -232,9 +233,17 @@ impl Userspace {
             if locks && limit == 0 {
                 return Err(Errno::EPERM);
             }
-            if locks && !found.word.locked && found.segment.pages(self.page_size).saturating_mul(self.page_size) > limit {
+            if locks
+                && !is_huge
+                && !found.word.locked
+                && found.segment.pages(self.page_size).saturating_mul(self.page_size) > limit
+            {
                 return Err(Errno::ENOMEM);
             }
+        }
+        if is_huge {
+            // Huge pages stay in memory anyway.
+            return Ok(0);
         }
         loop {
             let word = found.segment.load();

@@ -9,6 +9,7 @@ use core::ffi::CStr;
 use core::sync::atomic::Ordering::SeqCst;
 
 use super::holders::Found;
+use super::huge;
 use super::layout::{SEGMENTS, Segment, Word, id};
 use super::permission::ids;
 use super::registry::{PathBuffer, Registry};
@@ -18,14 +19,14 @@ use crate::sys::{self, File};
 /// Where a shared namespace keeps the files of segments that are removed and attached.
 pub const REMOVED: &str = "removed";
 /// Sequence numbers that are tried for a new segment: a file of its name may be somebody's.
-const TRIES: u32 = 16;
+pub const TRIES: u32 = 16;
 
 impl Registry {
     /// The path of a segment's file.
     ///
     /// # Errors
     /// See [`Registry::path`].
-    fn segment_path(&self, id: i32) -> Result<PathBuffer, Errno> {
+    pub fn segment_path(&self, id: i32) -> Result<PathBuffer, Errno> {
         self.path(format_args!("segment.{id}"))
     }
 
@@ -53,7 +54,8 @@ impl Registry {
     pub fn open_segment(&self, found: &Found<'_>, len: u64, mode: i32) -> Result<Option<(File, u64)>, Errno> {
         let mut file = None;
         let opened = self.with_file(found.id(), &mut |path| {
-            file = Some(File::open(path, mode | libc::O_NOFOLLOW, 0)?);
+            let follows = found.segment.is_huge() && !self.is_shared();
+            file = Some(File::open(path, mode | if follows { 0 } else { libc::O_NOFOLLOW }, 0)?);
             Ok(())
         });
         match opened {
@@ -166,7 +168,7 @@ impl Registry {
     pub fn resident(&self, id: i32) -> u64 {
         let mut bytes = 0;
         let _ = self.with_file(id, &mut |path| {
-            bytes = sys::stat(path, false)?.st_blocks as u64 * 512;
+            bytes = sys::stat(path, !self.is_shared())?.st_blocks as u64 * 512;
             Ok(())
         });
         bytes
@@ -188,7 +190,7 @@ impl Registry {
             if empty {
                 sys::free_pages(path, segment.size.load(SeqCst));
             }
-            sys::unlink(path)
+            if segment.is_huge() && !self.is_shared() { huge::unlink(path) } else { sys::unlink(path) }
         });
         matches!(removed, Ok(()) | Err(Errno::ENOENT))
     }

@@ -49,7 +49,7 @@ impl Registry {
         let mode = if access.write { libc::O_RDWR } else { libc::O_RDONLY };
         let (file, size) = self.open_segment(found, len, mode)?.ok_or(Errno::EIDRM)?;
         // What is made of an anchor lies anywhere.
-        if is_common && advice == 0 {
+        if is_common && advice == 0 && !found.segment.is_huge() {
             // Noted first: whoever destroys the segment has to know.
             found.segment.flags.fetch_or(HAS_ANCHORS, SeqCst);
             anchors.offer(found.id(), size, &file);

@@ -1,7 +1,7 @@
 //! System V shared memory in user space: a namespace is a directory of tmpfs with a registry that all its processes map.
 //!
 //! [`registry`] opens a namespace, [`layout`] says what the registry looks like, [`books`] changes it, [`holders`] counts attaches, [`life`]
-//! tells who is alive, [`files`] keeps segments' memory, [`memory`] maps it, [`anchors`] make that cheap, [`attachments`] remembers
+//! tells who is alive, [`files`] keeps segments' memory, [`huge`] that of huge pages, [`memory`] maps it, [`anchors`] make that cheap, [`attachments`] remembers
 //! where, [`pieces`] follows what the host does to them by itself, [`permission`] is the kernel's rules, [`proc`] what /proc shows; here are the
 //! calls. Each checks in the order in which Linux does.
 //!
@@ -16,6 +16,7 @@ pub mod check;
 mod control;
 mod files;
 mod holders;
+mod huge;
 pub mod layout;
 mod life;
 mod memory;
@@ -285,16 +286,9 @@ impl Userspace {
         if too_many_pages {
             return Err(Errno::ENOSPC);
         }
-        if flags & libc::SHM_NORESERVE == 0 {
+        let is_huge = huge::may_have(flags, size)?;
+        if flags & libc::SHM_NORESERVE == 0 && !is_huge {
             registry.check_room(pages)?;
-        }
-        if flags & libc::SHM_HUGETLB != 0 {
-            let size_log2 = crate::names::huge_page_log2(flags);
-            return Err(match sys::has_huge_pages(size_log2) {
-                false => Errno::EINVAL,
-                true if permission::may_lock_all() => Errno::ENOMEM,
-                true => Errno::EPERM,
-            });
         }
         if too_many {
             return Err(Errno::ENOSPC);
@@ -303,7 +297,9 @@ impl Userspace {
         let segment = registry.segment(index).ok_or(Errno::ENOSPC)?;
         let before = segment.load();
         let mut sequence = next_sequence(before.sequence);
-        if registry.is_shared() {
+        if is_huge {
+            sequence = registry.make_huge_file(index, sequence, size, flags)?;
+        } else if registry.is_shared() {
             sequence = registry.make_shared_file(index, sequence, pages * self.page_size, flags as u32 & 0o777)?;
         }
         segment.key.store(key as u32, SeqCst);
@@ -319,7 +315,7 @@ impl Userspace {
         segment.atime.store(0, SeqCst);
         segment.dtime.store(0, SeqCst);
         segment.more.store(0, SeqCst);
-        let has_file = registry.is_shared();
+        let has_file = registry.is_shared() || is_huge;
         let word =
             Word { state: State::Live, second: false, locked: false, has_file, may_have_file: has_file, sequence, turn: 0 };
         writer.enter(index, segment, key, || segment.word.store(word.to_u64(), SeqCst));
@@ -350,7 +346,7 @@ impl Userspace {
         if !permission::may_access(found.segment, found.word, asked) {
             return Err(Errno::EACCES);
         }
-        let len = found.segment.size.load(SeqCst).next_multiple_of(self.page_size);
+        let len = found.segment.mapped_size(self.page_size).ok_or(Errno::ENOMEM)?;
         if let Place::Free(address) = place {
             address.checked_add(len).ok_or(Errno::EINVAL)?;
         }

@@ -42,6 +42,12 @@ pub struct PathBuffer {
     len: usize,
 }
 
+impl Default for PathBuffer {
+    fn default() -> PathBuffer {
+        PathBuffer { bytes: [0; 256], len: 0 }
+    }
+}
+
 impl PathBuffer {
     /// The path.
     pub fn as_c_str(&self) -> &CStr {
@@ -231,7 +237,7 @@ impl Registry {
     /// # Errors
     /// ENAMETOOLONG, which the length of the directory's path rules out.
     pub fn path(&self, name: core::fmt::Arguments<'_>) -> Result<PathBuffer, Errno> {
-        let mut path = PathBuffer { bytes: [0; 256], len: 0 };
+        let mut path = PathBuffer::default();
         let dir = self.dir.to_bytes();
         path.bytes[..dir.len()].copy_from_slice(dir);
         path.len = dir.len();
@@ -267,7 +273,8 @@ impl Registry {
     /// How many pages segments may touch that have none yet, but for those without a reserve.
     fn promised(&self) -> u64 {
         let reserved = self.segments().iter().enumerate().filter(|(_, segment)| {
-            segment.load().state != State::Free && segment.flags.load(SeqCst) & libc::SHM_NORESERVE as u32 == 0
+            const NOT_THERE: u32 = (libc::SHM_NORESERVE | libc::SHM_HUGETLB) as u32;
+            segment.load().state != State::Free && segment.flags.load(SeqCst) & NOT_THERE == 0
         });
         let page = sys::page_size();
         let untouched = |(index, segment): (usize, &Segment)| {
