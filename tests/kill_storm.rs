@@ -9,7 +9,9 @@
 use std::env;
 use std::path::Path;
 use std::process::{Command, ExitCode};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use libtest_mimic::Trial;
 use shmgate_testkit::compile::program;
@@ -39,6 +41,9 @@ const CALLS: [&str; 13] = [
     "create-after-death",
 ];
 
+/// A machine that wakes a sleeper later than this does not tell whose fault a late call is.
+const MOST_DELAY: Duration = Duration::from_millis(20);
+
 /// What `storm` ends with when all is right, but too many calls were late.
 const LATE: Status = Status::Exited(5);
 
@@ -67,14 +72,38 @@ fn storm(seed: u64, kills: u64) {
         limit(namespace.directory(), SEGMENTS);
         run("storm", &namespace, [seed.to_string(), kills.to_string()], Duration::from_secs(60 + kills / 5))
     };
-    let mut outcome = play();
+    let (mut outcome, mut delay) = with_delay(play);
     if outcome.status == LATE {
         // Perhaps the machine was.
-        outcome = play();
+        (outcome, delay) = with_delay(play);
+    }
+    if outcome.status == LATE && delay > MOST_DELAY {
+        eprintln!("note: on this machine a sleep took {} ms too long: late calls say nothing", delay.as_millis());
+        return;
     }
     let again = format!("SHMGATE_SEED={seed} SHMGATE_KILLS={kills} cargo test --release --test kill_storm");
     assert_eq!(outcome.status, Status::Exited(0), "seed {seed}; replay: {again}\n{outcome}");
     assert_eq!(outcome.stderr, "", "seed {seed}; replay: {again}");
+}
+
+/// What `act` gives, and by how much somebody who slept meanwhile was woken too late at worst.
+fn with_delay<T>(act: impl FnOnce() -> T) -> (T, Duration) {
+    const NAP: Duration = Duration::from_millis(1);
+    let ends = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let sleeper = scope.spawn(|| {
+            let mut longest = Duration::ZERO;
+            while !ends.load(Relaxed) {
+                let begun = Instant::now();
+                thread::sleep(NAP);
+                longest = longest.max(begun.elapsed() - NAP);
+            }
+            longest
+        });
+        let done = act();
+        ends.store(true, Relaxed);
+        (done, sleeper.join().expect("it sleeps"))
+    })
 }
 
 fn steps(call: &str, seed: u64, samples: u64) {

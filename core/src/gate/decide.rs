@@ -47,7 +47,7 @@ impl Gate {
         // SAFETY: by the caller's promise.
         let result = unsafe { self.backend.shmctl(shmid, cmd, buf) };
         if let (Ok(_), libc::IPC_RMID, Some(ledger)) = (result, cmd, &self.ledger) {
-            ledger.removed(shmid);
+            ledger.removed(shmid, &self.backend);
         }
         result
     }

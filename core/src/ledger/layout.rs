@@ -17,6 +17,9 @@ pub const PROCESSES: usize = 8192;
 /// Segments that can: as many as an IPC namespace can have.
 pub const SEGMENTS: usize = 32768;
 
+/// In the place of an IPC namespace: the session's one on the userspace backend, whatever IPC namespace a process is in.
+pub const USERSPACE: u64 = 1;
+
 /// What is in use, by what quotas count.
 #[derive(Debug, Default)]
 #[repr(C)]
@@ -74,7 +77,7 @@ pub struct SegmentSlot {
     pub pages: AtomicU64,
     /// The creator's slot in the table of processes.
     pub process: AtomicU64,
-    /// The IPC namespace in which `shmid` means it.
+    /// The IPC namespace in which `shmid` means it, or [`USERSPACE`].
     pub ipc_ns: AtomicU64,
 }
 

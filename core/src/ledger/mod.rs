@@ -287,7 +287,7 @@ impl Ledger {
     /// The segments in the books of the caller's IPC namespace; they are checked against the kernel first.
     pub fn segments(&self, backend: &impl Backend) -> impl Iterator<Item = Segment> {
         self.settle_segments(backend);
-        self.noted(|slot| slot.ipc_ns.load(SeqCst) == self.ipc_ns)
+        self.noted(|slot| self.is_here(slot, backend))
     }
 
     /// The segments in the books of all IPC namespaces, as they stand there: some may be gone by now.

@@ -21,12 +21,12 @@ impl Ledger {
     /// Frees the slots of segments that are gone, and decides about those whose creator was killed on the way.
     #[inline(never)]
     pub(super) fn settle_segments(&self, backend: &impl Backend) {
-        if !self.is_in_its_namespaces() {
+        if !self.is_in_its_namespaces(backend) {
             return;
         }
         for (at, slot) in self.segment_slots().iter().enumerate() {
             let word = slot.load();
-            if slot.ipc_ns.load(SeqCst) != self.ipc_ns {
+            if !self.is_here(slot, backend) {
                 continue;
             }
             match word.state {
@@ -40,18 +40,22 @@ impl Ledger {
     }
 
     /// False after the caller moved to other namespaces (unshare, setns): what it sees says nothing about the ledger's then.
-    fn is_in_its_namespaces(&self) -> bool {
-        liveness::namespace(c"/proc/self/ns/ipc") == self.ipc_ns && liveness::namespace(c"/proc/self/ns/pid") == self.pid_ns
+    fn is_in_its_namespaces(&self, backend: &impl Backend) -> bool {
+        (backend.number() != 0 || liveness::namespace(c"/proc/self/ns/ipc") == self.ipc_ns) && self.is_in_its_pid_namespace()
+    }
+
+    fn is_in_its_pid_namespace(&self) -> bool {
+        liveness::namespace(c"/proc/self/ns/pid") == self.pid_ns
     }
 
     /// Frees the slots of removed segments that have gone with their last attach.
     pub(super) fn settle_removed(&self, backend: &impl Backend) {
-        if !self.is_in_its_namespaces() {
+        if !self.is_in_its_namespaces(backend) {
             return;
         }
         for (at, slot) in self.segment_slots().iter().enumerate() {
             let word = slot.load();
-            if word.state == State::Removed && slot.ipc_ns.load(SeqCst) == self.ipc_ns && !slot.exists(backend) {
+            if word.state == State::Removed && self.is_here(slot, backend) && !slot.exists(backend) {
                 self.release(at, word);
             }
         }
@@ -83,7 +87,7 @@ impl Ledger {
             let known = self.segment_slots().iter().any(|other| {
                 matches!(other.load().state, State::Live | State::Removed)
                     && other.shmid.load(SeqCst) == u64::from(shmid as u32)
-                    && other.ipc_ns.load(SeqCst) == self.ipc_ns
+                    && self.is_here(other, backend)
             });
             if !known {
                 found = Some(shmid);
@@ -106,7 +110,7 @@ impl Ledger {
     /// Frees the slots of processes that are gone.
     #[inline(never)]
     pub(super) fn settle_processes(&self) {
-        if !self.is_in_its_namespaces() {
+        if !self.is_in_its_pid_namespace() {
             return;
         }
         for slot in self.processes() {

@@ -4,7 +4,7 @@
 
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use super::layout::{SEGMENTS, State, StateWord};
+use super::layout::{SEGMENTS, SegmentSlot, State, StateWord, USERSPACE};
 use super::{Ledger, PATIENCE, no_room, tally};
 use crate::atomic::AtomicU64;
 use crate::backend::Backend;
@@ -128,19 +128,23 @@ impl Ledger {
         &self.layout().slot_of_index[shmid as usize % SEGMENTS]
     }
 
+    /// True if the slot's id means its segment to the caller.
+    pub(super) fn is_here(&self, slot: &SegmentSlot, backend: &impl Backend) -> bool {
+        let place = slot.ipc_ns.load(SeqCst);
+        // The first one of a process, before it knew that the kernel has none to offer, says where the process is.
+        place == self.ipc_ns || place == USERSPACE && backend.number() != 0
+    }
+
     /// The segment was not created.
     pub fn cancel(&self, reservation: Reservation) {
         self.release(reservation.slot, reservation.word);
     }
 
     /// IPC_RMID succeeded: the segment goes with its last attach, and is looked at first when room is needed.
-    pub fn removed(&self, shmid: i32) {
+    pub fn removed(&self, shmid: i32, backend: &impl Backend) {
         let Some(slot) = self.layout().segments.get(self.by_shmid(shmid).load(SeqCst) as usize) else { return };
         let word = slot.load();
-        if word.state == State::Live
-            && slot.shmid.load(SeqCst) == u64::from(shmid as u32)
-            && slot.ipc_ns.load(SeqCst) == self.ipc_ns
-        {
+        if word.state == State::Live && slot.shmid.load(SeqCst) == u64::from(shmid as u32) && self.is_here(slot, backend) {
             slot.advance(word, word.with(State::Removed));
         }
     }
@@ -177,7 +181,7 @@ impl Ledger {
         self.hint.store(at + 1, Relaxed);
         let slot = &layout.segments[at];
         slot.process.store(process as u64, SeqCst);
-        slot.ipc_ns.store(self.ipc_ns, SeqCst);
+        slot.ipc_ns.store(if backend.number() == 0 { self.ipc_ns } else { USERSPACE }, SeqCst);
         slot.key.store(u64::from(key as u32), SeqCst);
         slot.size.store(size, SeqCst);
         slot.pages.store(pages, SeqCst);

@@ -16,6 +16,7 @@ use crate::policy::{Policy, Quota};
 /// Segments by id, with their creator and size.
 #[derive(Default)]
 struct Fake {
+    number: u8,
     segments: Mutex<BTreeMap<i32, (u32, u64)>>,
     made: AtomicU64,
 }
@@ -34,7 +35,7 @@ impl Fake {
 
 impl Backend for Fake {
     fn number(&self) -> u8 {
-        0
+        self.number
     }
     fn shmget(&self, _: i32, _: u64, _: i32) -> Result<u64, Errno> {
         unreachable!("the ledger makes no calls")
@@ -124,8 +125,19 @@ fn what_somebody_else_removed_gives_room() {
 fn a_removed_segment_counts_until_it_is_gone() {
     let world = World::new(bytes(1));
     let id = world.create(1).unwrap();
-    world.ledger.removed(id);
+    world.ledger.removed(id, &world.kernel);
     assert_eq!(world.create(1), Err(Reason::SessionBytes));
+    world.kernel.remove(id);
+    world.create(1).unwrap();
+}
+
+#[test]
+fn ids_of_the_userspace_backend_mean_the_same_in_each_ipc_namespace() {
+    let mut world = World::new(bytes(1));
+    world.kernel.number = 1;
+    let id = world.create(1).unwrap();
+    // As a process in another has the same ledger.
+    world.ledger.ipc_ns += 1;
     world.kernel.remove(id);
     world.create(1).unwrap();
 }
@@ -184,7 +196,7 @@ fn far_more_segments_than_fit_the_table_come_and_go() {
     let world = World::new(Quota::default());
     for _ in 0..super::SEGMENTS + 5000 {
         let id = world.create(1).unwrap();
-        world.ledger.removed(id);
+        world.ledger.removed(id, &world.kernel);
         world.kernel.remove(id);
     }
 }
