@@ -51,14 +51,13 @@ impl Segment {
 ///
 /// # Errors
 /// EINVAL for a size that the machine has not, EPERM.
-pub fn may_have(flags: i32, size: u64) -> Result<bool, Errno> {
+pub fn may_have(flags: i32) -> Result<bool, Errno> {
     let Some(log2) = asked(flags) else { return Ok(false) };
     if !SIZES.contains(&log2) || !sys::has_huge_pages(log2) {
         return Err(Errno::EINVAL);
     }
-    // Others may lock what RLIMIT_MEMLOCK lets them, as the kernel has it still.
-    let fits = || size.checked_next_multiple_of(1 << log2).is_some_and(|size| size <= sys::memlock_limit());
-    if permission::may_lock_all() || is_in_group() || fits() { Ok(true) } else { Err(Errno::EPERM) }
+    // Older kernels also let others have what RLIMIT_MEMLOCK let them lock.
+    if permission::may_lock_all() || is_in_group() { Ok(true) } else { Err(Errno::EPERM) }
 }
 
 /// True if the caller is in the group that may have huge pages.

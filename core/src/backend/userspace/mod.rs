@@ -286,7 +286,7 @@ impl Userspace {
         if too_many_pages {
             return Err(Errno::ENOSPC);
         }
-        let is_huge = huge::may_have(flags, size)?;
+        let is_huge = huge::may_have(flags)?;
         if flags & libc::SHM_NORESERVE == 0 && !is_huge {
             registry.check_room(pages)?;
         }
