@@ -12,7 +12,7 @@ use common::{place, refused, shmgate};
 use serde_json::Value;
 use shmgate_core::journal::format::{HEADER_LEN, SLOT_LEN};
 use shmgate_testkit::compile::program;
-use shmgate_testkit::{Agent, Namespace, Outcome, Session, Status, run_trials, trials};
+use shmgate_testkit::{Agent, Namespace, Outcome, Run, Session, Status, command, run_trials, trials};
 
 fn main() -> ExitCode {
     run_trials(trials![
@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         a_damaged_head_is_said,
         a_journal_is_read_while_it_is_written,
         a_reader_that_leaves_is_no_error,
+        a_million_records_are_little_work,
     ])
 }
 
@@ -317,4 +318,22 @@ fn a_reader_that_leaves_is_no_error() {
         drop(stdout);
         process.wait().silent();
     }
+}
+
+/// In processor time, which other load does not change much, and in memory, all that is mapped included.
+fn a_million_records_are_little_work() {
+    let temp = place();
+    let dir = temp.path().join("s");
+    shmgate(["run", "-q", "--session"]).arg(&dir).arg("--").arg(program("churn")).arg("200000").output().silent();
+    let script = "ulimit -v 204800; \"$0\" report \"$1\" | head -1; times";
+    let said = Run::new("sh").args(["-c", script]).arg(command()).arg(&dir).output().silent();
+    let lines: Vec<&str> = said.stdout.lines().collect();
+    let [first, _, times] = lines.as_slice() else { panic!("{said}") };
+    assert!(first.contains("1000000 calls by 1 process"), "{said}");
+    let seconds = |time: &str| {
+        let (minutes, seconds) = time.trim_end_matches('s').split_once('m').expect("minutes and seconds");
+        minutes.parse::<f64>().unwrap() * 60.0 + seconds.parse::<f64>().unwrap()
+    };
+    let used: f64 = times.split_whitespace().map(seconds).sum();
+    assert!(used < 2.0, "{used} s");
 }

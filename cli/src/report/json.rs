@@ -1,5 +1,6 @@
 //! A report as a JSON object: schema 1, described in docs/report.md.
 
+use std::fmt;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -129,53 +130,84 @@ fn process(model: &Model, process: &Process) -> Value {
     })
 }
 
-/// When and by which process.
-fn moment(model: &Model, moment: &Moment) -> Value {
-    json!({"time": time(moment.time), "process": moment.process, "pid": model.processes[moment.process as usize].pid})
-}
-
+/// The segments: there may be many, so they are written without a [`Value`] in between.
 fn segments(model: &Model, out: &mut dyn Write) -> io::Result<()> {
     let mut order: Vec<Index> = (0..model.attaches.len() as Index).collect();
     // Stable: those of a segment stay in the order of time.
     order.sort_by_key(|attach| model.attaches[*attach as usize].segment);
     let mut rest = order.as_slice();
-    let values = model.segments.iter().enumerate().map(move |(index, one)| {
+    write!(out, ",\n\"segments\":[")?;
+    for (index, one) in model.segments.iter().enumerate() {
         let of_it = rest.iter().take_while(|attach| model.attaches[**attach as usize].segment == index as Index).count();
         let (attaches, others) = rest.split_at(of_it);
         rest = others;
-        segment(model, one, attaches)
-    });
-    list(out, "segments", values)
+        write!(out, "{}", if index == 0 { "\n" } else { ",\n" })?;
+        segment(model, one, attaches, out)?;
+    }
+    write!(out, "\n]")
 }
 
-fn segment(model: &Model, segment: &Segment, attaches: &[Index]) -> Value {
-    let origin = match segment.origin {
-        Origin::Created | Origin::Either => "created",
-        Origin::Found => "found",
-    };
-    let attaches: Vec<Value> = attaches.iter().map(|index| attach(model, &model.attaches[*index as usize])).collect();
-    json!({
-        "shmid": segment.shmid, "backend": segment.backend, "key": segment.key.map(hex), "size": segment.size,
-        "mode": segment.mode.map(|mode| format!("{mode:04o}")), "origin": origin,
-        "created": is_created(segment).then(|| moment(model, &segment.met)),
-        "first_seen": moment(model, &segment.met),
-        "removed": segment.removed.as_ref().map(|removed| moment(model, removed)),
-        "vanished": segment.vanished.map(time), "destroyed": segment.destroyed.map(time), "attaches": attaches,
-    })
+fn segment(model: &Model, segment: &Segment, attaches: &[Index], out: &mut dyn Write) -> io::Result<()> {
+    let origin = if segment.origin == Origin::Found { "found" } else { "created" };
+    let created = is_created(segment).then_some(JsonMoment(model, segment.met));
+    write!(out, "{{\"shmid\":{},\"backend\":\"{}\"", segment.shmid, segment.backend)?;
+    write!(out, ",\"key\":{}", OrNull(segment.key.map(|key| format!("\"{}\"", hex(key)))))?;
+    write!(out, ",\"size\":{}", OrNull(segment.size))?;
+    write!(out, ",\"mode\":{}", OrNull(segment.mode.map(|mode| format!("\"{mode:04o}\""))))?;
+    write!(out, ",\"origin\":\"{origin}\",\"created\":{}", OrNull(created))?;
+    write!(out, ",\"first_seen\":{}", JsonMoment(model, segment.met))?;
+    write!(out, ",\"removed\":{}", OrNull(segment.removed.map(|removed| JsonMoment(model, removed))))?;
+    let [vanished, destroyed] = [segment.vanished, segment.destroyed].map(|time| OrNull(time.map(JsonTime)));
+    write!(out, ",\"vanished\":{vanished},\"destroyed\":{destroyed},\"attaches\":[")?;
+    for (at, index) in attaches.iter().enumerate() {
+        write!(out, "{}", if at == 0 { "" } else { "," })?;
+        attach(model, &model.attaches[*index as usize], out)?;
+    }
+    write!(out, "]}}")
 }
 
-fn attach(model: &Model, attach: &Attach) -> Value {
+fn attach(model: &Model, attach: &Attach, out: &mut dyn Write) -> io::Result<()> {
     let end = match attach.end {
-        AttachEnd::Open => Value::Null,
-        AttachEnd::Detached => "detach".into(),
-        AttachEnd::ProcessEnd => "process-end".into(),
-        AttachEnd::Replaced => "replaced".into(),
+        AttachEnd::Open => "null",
+        AttachEnd::Detached => "\"detach\"",
+        AttachEnd::ProcessEnd => "\"process-end\"",
+        AttachEnd::Replaced => "\"replaced\"",
     };
-    json!({
-        "process": attach.from.process, "pid": model.processes[attach.from.process as usize].pid,
-        "addr": format!("{:#x}", attach.addr), "read_only": attach.is_readonly, "inherited": attach.is_inherited,
-        "from": time(attach.from.time), "to": attach.to.map(time), "end": end,
-    })
+    let Attach { from, addr, is_readonly, is_inherited, .. } = attach;
+    let pid = model.processes[from.process as usize].pid;
+    write!(out, "{{\"process\":{},\"pid\":{pid},\"addr\":\"{addr:#x}\",\"read_only\":{is_readonly}", from.process)?;
+    let (from, to) = (JsonTime(from.time), OrNull(attach.to.map(JsonTime)));
+    write!(out, ",\"inherited\":{is_inherited},\"from\":{from},\"to\":{to},\"end\":{end}}}")
+}
+
+/// When and by which process.
+struct JsonMoment<'a>(&'a Model, Moment);
+
+impl fmt::Display for JsonMoment<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let JsonMoment(model, Moment { time, process, .. }) = self;
+        let pid = model.processes[*process as usize].pid;
+        write!(f, "{{\"time\":{},\"process\":{process},\"pid\":{pid}}}", JsonTime(*time))
+    }
+}
+
+struct JsonTime(u64);
+
+impl fmt::Display for JsonTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", Utc(self.0))
+    }
+}
+
+struct OrNull<T>(Option<T>);
+
+impl<T: fmt::Display> fmt::Display for OrNull<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(value) => value.fmt(f),
+            None => f.write_str("null"),
+        }
+    }
 }
 
 fn finding(report: &mut Report, finding: &Finding) -> Value {

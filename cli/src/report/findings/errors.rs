@@ -1,6 +1,6 @@
 //! What went wrong: results of -1 that were used all the same, denials, the system's own limits, segments removed while they were needed.
 
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 use std::mem::discriminant;
 
 use shmgate_core::call::{Call, CallKind, Reason, Verdict};

@@ -1,6 +1,6 @@
 //! Habits: modes that let everybody in, and what works on Linux alone.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap as HashMap;
 
 use shmgate_core::call::Call;
 use shmgate_core::names::{ShmatFlags, ShmgetFlags, shmctl_command};

@@ -1,6 +1,6 @@
 //! Keys: taken without IPC_EXCL, found with another size, and what ftok makes of files.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap as HashMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;

@@ -16,7 +16,7 @@ mod habits;
 mod keys;
 pub mod kind;
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap as HashMap;
 
 use shmgate_core::policy::Policy;
 
