@@ -90,7 +90,8 @@ fn a_page_is_one_file() {
     assert_eq!(segments["size"], serde_json::json!([4096, 8192]));
     assert_eq!((&segments["leaked"][0], &segments["leaked"][1], &segments["to"][0]), (&1.into(), &0.into(), &Value::Null));
     assert!(segments["removed"][1].as_i64() <= segments["to"][1].as_i64(), "{segments}");
-    assert_eq!(data["marks"]["kind"], serde_json::json!([1, 0, 1]));
+    assert_eq!(data["records"]["state"], serde_json::json!([0, 0, 0, 0, 2, 1, 2, 0, 0, 0]));
+    assert_eq!(data["records"]["segment"], serde_json::json!([0, 1, 0, 1, null, null, null, 1, 0, 1]));
     assert_eq!(data["attaches"]["segment"], serde_json::json!([0, 1]));
     assert_eq!((&data["calls"], &data["denied"], &data["limits"]["bytes"]), (&10.into(), &2.into(), &65536.into()));
     // The same findings as the other forms have.
@@ -196,6 +197,8 @@ fn the_keyboard_is_enough() {
     let status = browser.text("#status");
     assert!(status.contains("shmget(key="), "{status}");
 
+    browser.press("0");
+    browser.until(&format!("{count} === '2 rows'"));
     browser.ask("document.getElementById('tab-0').focus()");
     browser.press("ArrowLeft");
     assert_eq!(browser.ask("document.activeElement.textContent"), "Errors and denials 3");

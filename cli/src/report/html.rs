@@ -4,7 +4,7 @@
 //! no browser runs anything; the page's scripts make text nodes of its strings, never HTML.
 
 mod data;
-pub mod marks;
+pub mod records;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

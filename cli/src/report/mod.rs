@@ -40,7 +40,7 @@ use crate::{log, members, sessions};
 use findings::kind::FailOn;
 use findings::{Finding, Watch};
 use fold::Fold;
-use html::marks::Marks;
+use html::records::Record;
 use model::{Model, Process, Program};
 
 /// Print what a session did, and what is wrong with it
@@ -94,8 +94,8 @@ struct Report {
     policy: Option<Policy>,
     model: Model,
     findings: Vec<Finding>,
-    /// Errors and denials, if they were asked for.
-    marks: Option<Marks>,
+    /// The calls, if they were asked for.
+    records: Vec<Record>,
     /// Calls that are not in the journal.
     lost: u64,
     damage: Option<String>,
@@ -103,7 +103,7 @@ struct Report {
 
 /// Prints the report; returns the exit status.
 pub fn report(options: &ReportOptions) -> Result<u8, Failure> {
-    let mut report = Report::of(&options.session, options.html.as_ref().map(|_| Marks::default()))?;
+    let mut report = Report::of(&options.session, options.html.is_some())?;
     match &options.html {
         Some(file) if file != "-" => html::write_file(&mut report, file)?,
         _ => {
@@ -132,7 +132,7 @@ pub fn has_failed(session: &Session, options: &FailOnOption, since: u64, told: b
     }
     /// As many findings are told of one by one.
     const MOST_LINES: usize = 20;
-    let report = match Report::of(session.dir(), None) {
+    let report = match Report::of(session.dir(), false) {
         Ok(report) => report,
         Err(failure) => {
             say(failure.message);
@@ -157,8 +157,8 @@ pub fn now() -> u64 {
 }
 
 impl Report {
-    /// Reads the session in `directory`, as far as it has come. `marks` takes errors and denials, for a page.
-    fn of(directory: &Path, mut marks: Option<Marks>) -> Result<Report, Failure> {
+    /// Reads the session in `directory`, as far as it has come. A page wants all records.
+    fn of(directory: &Path, wants_records: bool) -> Result<Report, Failure> {
         if sessions::is_none(directory) {
             let hint = "name the directory that was given to shmgate run --session";
             return Err(Failure::usage(format!("session {}: no journal is there; {hint}", directory.display())));
@@ -181,12 +181,13 @@ impl Report {
 
         let mut fold = Fold::new(timeline.images(), policy.clone());
         let mut watch = Watch::default();
+        let mut records = Vec::new();
         for slot in slots {
             let Some(event) = timeline.event(slot, policy.as_ref()) else { continue };
             let step = fold.call(&event, slot);
             watch.see(&fold, &step);
-            if let Some(marks) = &mut marks {
-                marks.see(&fold.model, &step);
+            if wants_records {
+                records.push(Record::of(&fold.model, &step));
             }
         }
         let mut model = fold.model;
@@ -212,7 +213,7 @@ impl Report {
             policy,
             model,
             findings,
-            marks,
+            records,
             lost,
             damage: damage.or(policy_fault),
         })

@@ -7,13 +7,13 @@ use std::io::{self, Write};
 
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
-use shmgate_core::call::Verdict;
-use shmgate_core::errno::Errno;
+use shmgate_core::call::{CallKind, Verdict};
 use shmgate_core::sys::page_size;
+use shmgate_core::text::Event;
 use shmgate_core::text::line::CallText;
 use shmgate_core::text::reason::ReasonText;
 
-use super::marks::{MOST, Mark};
+use super::records::{Record, State};
 use crate::failure::quoted;
 use crate::report::Report;
 use crate::report::findings::{Finding, Kind};
@@ -21,6 +21,8 @@ use crate::report::lives::is_created;
 use crate::report::model::{AttachEnd, End, Index, Model, Moment, Program, Segment};
 use crate::report::words::{path, plural, printable};
 
+/// As much of each long list goes into a page, which a browser is to open at once.
+const MOST: usize = 200_000;
 /// As many findings of a kind go into a page.
 const MOST_FINDINGS: usize = 1000;
 
@@ -34,7 +36,7 @@ pub fn write(report: &mut Report, out: &mut dyn Write) -> io::Result<()> {
     processes(&report.model, base, &mut object)?;
     segments(&report.model, base, &leaked, &mut object)?;
     attaches(&report.model, base, &mut object)?;
-    marks(report, base, &mut object)?;
+    records(report, base, &mut object)?;
     findings(report, base, &mut object)?;
     object.end()
 }
@@ -102,7 +104,7 @@ fn left_out(report: &Report) -> Option<String> {
         (beyond(model.segments.len()), "segment"),
         (beyond(model.attaches.len()), "attach"),
         (beyond(model.keys.len()), "key"),
-        (report.marks.as_ref().map_or(0, |marks| marks.left_out), "failed call"),
+        (beyond(report.records.len()), "call"),
         (report.findings.chunk_by(|one, other| one.kind == other.kind).map(of_kind).sum(), "finding"),
     ]
     .into_iter()
@@ -188,14 +190,19 @@ impl Strings {
     }
 }
 
-fn marks(report: &mut Report, base: u64, object: &mut Object<'_>) -> io::Result<()> {
-    let marks = report.marks.take().unwrap_or_default();
+/// The calls: if they are too many, those that failed before others.
+fn records(report: &mut Report, base: u64, object: &mut Object<'_>) -> io::Result<()> {
+    let records = std::mem::take(&mut report.records);
+    let failed = records.iter().filter(|record| record.state != State::Done).count().min(MOST);
+    let mut room = [MOST - failed, failed];
     let mut strings = Strings::default();
-    let mut rows = Vec::with_capacity(marks.list.len());
-    for Mark { kind, slot, process, segment } in marks.list {
-        let Some(event) = report.event(slot) else { continue };
+    let mut rows = Vec::with_capacity(records.len().min(MOST));
+    for Record { slot, process, segment, state } in records {
+        let room = &mut room[usize::from(state != State::Done)];
+        let Some((left, event)) = room.checked_sub(1).zip(report.event(slot)) else { continue };
+        *room = left;
         let call = strings.index(CallText(&event.call).to_string());
-        let errno = event.outcome.result.err().map_or("–".to_owned(), errno_name);
+        let result = strings.index(result(&event));
         let reason = match event.outcome.verdict {
             Verdict::Denied(denial) | Verdict::WouldDeny(denial) => {
                 let text = ReasonText { denial, rule: event.rule }.to_string();
@@ -204,26 +211,32 @@ fn marks(report: &mut Report, base: u64, object: &mut Object<'_>) -> io::Result<
             _ => None,
         };
         let segment = segment.filter(|segment| (*segment as usize) < MOST);
-        let [time, duration] = [since(base, event.time_ns), event.duration_ns as i64];
-        rows.push((time, kind as u8, process, segment, call, strings.index(errno), reason, duration));
+        let times = [since(base, event.time_ns), event.duration_ns as i64];
+        rows.push((times, state as u8, process, segment, call, result, reason));
     }
     // What came late has its place among the others by its time.
-    rows.sort_by_key(|row| row.0);
-    object.object("marks", |columns| {
-        columns.column("time", rows.iter().map(|row| row.0))?;
-        columns.column("kind", rows.iter().map(|row| row.1))?;
+    rows.sort_by_key(|row| row.0[0]);
+    object.object("records", |columns| {
+        columns.column("time", rows.iter().map(|row| row.0[0]))?;
+        columns.column("state", rows.iter().map(|row| row.1))?;
         columns.column("process", rows.iter().map(|row| row.2))?;
         columns.column("segment", rows.iter().map(|row| row.3))?;
         columns.column("call", rows.iter().map(|row| row.4))?;
-        columns.column("errno", rows.iter().map(|row| row.5))?;
+        columns.column("result", rows.iter().map(|row| row.5))?;
         columns.column("reason", rows.iter().map(|row| row.6))?;
-        columns.column("duration", rows.iter().map(|row| row.7))
+        columns.column("duration", rows.iter().map(|row| row.0[1]))
     })?;
     object.column("strings", strings.list.iter())
 }
 
-fn errno_name(errno: Errno) -> String {
-    errno.name().map_or_else(|| errno.0.to_string(), str::to_owned)
+/// What a call returned, or the errno's name.
+fn result(event: &Event<'_>) -> String {
+    match (event.outcome.result, event.call.kind()) {
+        (Err(errno), _) => errno.name().map_or_else(|| errno.0.to_string(), str::to_owned),
+        (Ok(value), CallKind::Shmat) => format!("{value:#x}"),
+        (Ok(value), CallKind::Ftok) => format!("{:#010x}", value as u32),
+        (Ok(value), _) => (value as i64).to_string(),
+    }
 }
 
 fn findings(report: &mut Report, base: u64, object: &mut Object<'_>) -> io::Result<()> {

@@ -123,23 +123,23 @@ function drawAttaches(context, scale, colours, segment, y) {
 function drawMarksOf(context, scale, colours, segment, y) {
   let last = -Infinity;
   const own = marksOf.of(segment);
-  for (let at = firstFrom(own, scale.from, (mark) => marks.time[mark]); at < own.length; at++) {
+  for (let at = firstFrom(own, scale.from, timeOf); at < own.length; at++) {
     const mark = own[at];
-    if (marks.time[mark] > scale.to) break;
-    const x = scale.x(marks.time[mark]);
+    if (timeOf(mark) > scale.to) break;
+    const x = scale.x(timeOf(mark));
     if (x - last < 3) continue;
     last = x;
-    markShape(context, marks.kind[mark], x, y + ROW.height / 2 - 1, colours);
+    markShape(context, records.state[mark] === ERROR, x, y + ROW.height / 2 - 1, colours);
   }
 }
 
 /** An error is a triangle, a denial a rhombus: one need not tell their colours apart. */
-function markShape(context, kind, x, y, colours) {
-  const points = kind === 0 ? [[0, -5], [5, 4], [-5, 4]] : [[0, -5.5], [5, 0], [0, 5.5], [-5, 0]];
+function markShape(context, isError, x, y, colours) {
+  const points = isError ? [[0, -5], [5, 4], [-5, 4]] : [[0, -5.5], [5, 0], [0, 5.5], [-5, 0]];
   context.beginPath();
   points.forEach(([dx, dy]) => context.lineTo(x + dx, y + dy));
   context.closePath();
-  context.fillStyle = kind === 0 ? colours.warning : colours.error;
+  context.fillStyle = isError ? colours.warning : colours.error;
   context.strokeStyle = colours.panel;
   context.stroke();
   context.fill();

@@ -194,9 +194,9 @@ function drawMarks(context, scale, colours) {
   const wide = 3;
   const slots = Math.ceil(scale.width / wide);
   const counts = [new Uint32Array(slots), new Uint32Array(slots)];
-  for (let mark = firstFrom(marks.time, scale.from); mark < marks.time.length && marks.time[mark] <= scale.to; mark++) {
-    const slot = Math.min(slots - 1, Math.floor((marks.time[mark] - scale.from) / scale.perPixel / wide));
-    counts[marks.kind[mark] === 0 ? 1 : 0][slot]++;
+  for (let at = firstFrom(marks, scale.from, timeOf); at < marks.length && timeOf(marks[at]) <= scale.to; at++) {
+    const slot = Math.min(slots - 1, Math.floor((timeOf(marks[at]) - scale.from) / scale.perPixel / wide));
+    counts[records.state[marks[at]] === ERROR ? 1 : 0][slot]++;
   }
   counts.forEach((of, lane) => {
     context.fillStyle = lane === 0 ? colours.error : colours.warning;

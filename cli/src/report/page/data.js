@@ -5,11 +5,15 @@
 // Lists are columns (an array a field), and things refer to each other by index. Times are ns since the session's first call.
 
 const session = JSON.parse(byId("data").textContent);
-const { programs, processes, segments, attaches, marks, keys, findings, strings } = session;
+const { programs, processes, segments, attaches, records, keys, findings, strings } = session;
 session.startNs = BigInt(session.start);
 
-/** What marks are: by `marks.kind`. */
-const MARKS = ["error", "denied", "would be denied"];
+/** What came of calls: by `records.state`. */
+const STATES = ["done", "error", "denied", "would be denied"];
+const ERROR = 1;
+/** The calls that the timeline marks: those that failed, were denied or would have been. */
+const marks = Int32Array.from(records.time.keys()).filter((record) => records.state[record] > 0);
+const timeOf = (record) => records.time[record];
 /** How attaches ended: by `attaches.end`. */
 const ENDS = ["attached", "detached", "until the process's end", "replaced by another attach"];
 const READONLY = 1, INHERITED = 2;
@@ -29,7 +33,6 @@ const segmentCount = segments.shmid.length;
 
 const programName = (program) => fileName(programs[program].exe);
 const who = (process) => (process === null ? "–" : `${processes.pid[process]} ${programName(processes.program[process])}`);
-const errnoName = (mark) => strings[marks.errno[mark]];
 
 /** When a segment's bar ends: at the end of the session, if it was still there. */
 const endOf = (segment) => segments.to[segment] ?? session.span;
@@ -60,7 +63,7 @@ function bySegment(owner, time) {
 }
 
 const attachesOf = bySegment(attaches.segment, attaches.from);
-const marksOf = bySegment(marks.segment, marks.time);
+const marksOf = bySegment(records.segment.map((segment, record) => (records.state[record] > 0 ? segment : null)), records.time);
 
 /** When an attach ended, as far as the session saw. */
 const attachEnd = (attach) => attaches.to[attach] ?? session.span;

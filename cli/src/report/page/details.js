@@ -5,10 +5,10 @@
 /** As many attaches, and errors and denials, of a segment are listed. */
 const MOST_LISTED = 200;
 
-const markText = (mark) => {
-  const reason = marks.reason[mark];
-  const verdict = marks.kind[mark] === 0 ? errnoName(mark) : `${MARKS[marks.kind[mark]]}: ${strings[reason]}`;
-  return `${who(marks.process[mark])} ${strings[marks.call[mark]]}: ${verdict}`;
+const callText = (record) => {
+  const reason = records.reason[record];
+  const result = reason === null ? strings[records.result[record]] : `${STATES[records.state[record]]}: ${strings[reason]}`;
+  return `${who(records.process[record])} ${strings[records.call[record]]}: ${result}`;
 };
 
 /** A time as people read it, with the date and the nanoseconds under the pointer. */
@@ -42,20 +42,20 @@ function tipAt(timeline, place) {
     lines.push(`attached here: ${names.slice(0, 4).join(", ")}${names.length > 4 ? ", …" : ""}`);
   }
   const own = marksOf.of(segment);
-  const near = own[firstFrom(own, time - 5 * scale.perPixel, (mark) => marks.time[mark])];
-  if (near !== undefined && marks.time[near] <= time + 5 * scale.perPixel) lines.push(markText(near));
+  const near = own[firstFrom(own, time - 5 * scale.perPixel, timeOf)];
+  if (near !== undefined && timeOf(near) <= time + 5 * scale.perPixel) lines.push(callText(near));
   return lines;
 }
 
 function marksNear(scale, time, isDenied) {
   const [from, to] = [time - 4 * scale.perPixel, time + 4 * scale.perPixel];
   const near = [];
-  for (let mark = firstFrom(marks.time, from); mark < marks.time.length && marks.time[mark] <= to; mark++) {
-    if (marks.kind[mark] !== 0 === isDenied) near.push(mark);
+  for (let at = firstFrom(marks, from, timeOf); at < marks.length && timeOf(marks[at]) <= to; at++) {
+    if (records.state[marks[at]] > ERROR === isDenied) near.push(marks[at]);
   }
   if (near.length === 0) return null;
   const more = near.length > 3 ? [`and ${plural(near.length - 3, isDenied ? "more denial" : "more error")}`] : [];
-  return [...near.slice(0, 3).map((mark) => `${since(marks.time[mark])} ${markText(mark)}`), ...more];
+  return [...near.slice(0, 3).map((mark) => `${since(timeOf(mark))} ${callText(mark)}`), ...more];
 }
 
 /** Shows lines beside the pointer. */
@@ -116,4 +116,4 @@ const attachList = (own) => list("Attaches", ["Attached", "For", "Process", "Add
   ENDS[attaches.end[attach]],
 ]);
 
-const markList = (failed) => list("Errors and denials", ["At", "Call"], failed, (mark) => [moment(marks.time[mark]), el("span", { class: "mono" }, markText(mark))]);
+const markList = (failed) => list("Errors and denials", ["At", "Call"], failed, (mark) => [moment(timeOf(mark)), el("span", { class: "mono" }, callText(mark))]);

@@ -111,8 +111,8 @@ function showLegend(colours) {
     item((context) => { bar(context); context.fillStyle = hatching(context, colours); context.fillRect(8, 1, 14, 12); }, "removed, but held"),
     item((context) => { bar(context); context.fillStyle = colours.error; context.fillRect(0, 1, 1, 12); context.fillRect(19, 1, 3, 12); }, "leak"),
     item((context) => { bar(context); chevron(context, 21, 1, 12, colours["bar-edge"]); }, "still there"),
-    item((context) => markShape(context, 1, 11, 7, colours), "denial"),
-    item((context) => markShape(context, 0, 11, 7, colours), "error"),
+    item((context) => markShape(context, false, 11, 7, colours), "denial"),
+    item((context) => markShape(context, true, 11, 7, colours), "error"),
     ...colours.busiest.slice(0, PROGRAM_COLOURS).filter((program) => attaching.has(program)).map((program) =>
       item((context) => { context.fillStyle = colours.program[program]; context.fillRect(0, 6, 22, 3); }, `attach by ${programName(program)}`)),
   ];

@@ -20,6 +20,20 @@ function tableDefinitions(timeline, find) {
   const lifetime = (row) => endOf(row) - segments.from[row];
   const errors = (list) => number("Errors", (row) => list[row].errors, 76, bad((row) => list[row].errors));
   const denied = (list) => number("Denied", (row) => list[row].denied, 76, bad((row) => list[row].denied));
+  const callsTable = (list) => ({
+    length: list.length,
+    columns: [
+      at("At", (row) => timeOf(list[row])),
+      text("Process", (row) => who(records.process[list[row]]), 170, { hover: (row) => programs[processes.program[records.process[list[row]]]].exe }),
+      text("What", (row) => STATES[records.state[list[row]]], 138, { look: (row) => ["dim", null, "bad", null][records.state[list[row]]] }),
+      text("Call", (row) => strings[records.call[list[row]]], 400, { mono: true }),
+      text("Result", (row) => strings[records.result[list[row]]], 130, { mono: true }),
+      { title: "Took", width: 84, right: true, isTime: true, isCount: true, value: (row) => records.duration[list[row]], text: (row) => duration(records.duration[list[row]]) },
+      text("Reason", (row) => (records.reason[list[row]] === null ? "–" : strings[records.reason[list[row]]]), 380),
+    ],
+    overlaps: (row, from, to) => timeOf(list[row]) >= from && timeOf(list[row]) <= to,
+    open: (row) => timeline.showCall(list[row]),
+  });
   const calls = ["shmget", "shmat", "shmdt", "shmctl", "ftok"];
 
   return {
@@ -79,20 +93,8 @@ function tableDefinitions(timeline, find) {
       ],
       open: (row) => find("Segments", keyName(keys[row].key)),
     },
-    "Errors and denials": {
-      length: marks.time.length,
-      columns: [
-        at("At", (row) => marks.time[row]),
-        text("Process", (row) => who(marks.process[row]), 170, { hover: (row) => programs[processes.program[marks.process[row]]].exe }),
-        text("What", (row) => MARKS[marks.kind[row]], 124, { look: (row) => (marks.kind[row] === 1 ? "bad" : null) }),
-        text("Errno", (row) => errnoName(row), 100, { mono: true }),
-        text("Call", (row) => strings[marks.call[row]], 400, { mono: true }),
-        { title: "Took", width: 84, right: true, isTime: true, isCount: true, value: (row) => marks.duration[row], text: (row) => duration(marks.duration[row]) },
-        text("Reason", (row) => (marks.reason[row] === null ? "–" : strings[marks.reason[row]]), 380),
-      ],
-      overlaps: (row, from, to) => marks.time[row] >= from && marks.time[row] <= to,
-      open: (row) => timeline.showMark(row),
-    },
+    Calls: callsTable(Int32Array.from(records.time.keys())),
+    "Errors and denials": callsTable(marks),
   };
 }
 

@@ -135,22 +135,22 @@ class Timeline {
 
   /** Goes to the next error or denial after the middle of what is seen, or the one before. */
   seekMark(isForward) {
-    const { time } = marks;
     const middle = (this.view[0] + this.view[1]) / 2;
-    const from = this.mark !== undefined && Math.abs(time[this.mark] - middle) < this.scale.perPixel ? this.mark : null;
-    const next = firstFrom(time, middle);
-    const mark = from !== null ? from + (isForward ? 1 : -1) : isForward ? next : next - 1;
-    if (mark >= 0 && mark < time.length) this.showMark(mark);
+    const next = firstFrom(marks, middle, timeOf);
+    const isAtOne = this.shown !== undefined && Math.abs(timeOf(this.shown) - middle) < this.scale.perPixel;
+    const from = isAtOne ? marks.indexOf(this.shown) : -1;
+    const mark = marks[from >= 0 ? from + (isForward ? 1 : -1) : isForward ? next : next - 1];
+    if (mark !== undefined) this.showCall(mark);
   }
 
-  /** Brings an error or a denial into the middle. */
-  showMark(mark) {
-    this.mark = mark;
+  /** Brings a call into the middle. */
+  showCall(record) {
+    this.shown = record;
     const wide = this.isWhole ? (this.view[1] - this.view[0]) / 20 : this.view[1] - this.view[0];
-    const at = marks.time[mark];
+    const at = timeOf(record);
     this.show(at - wide / 2, at + wide / 2, true);
-    if (marks.segment[mark] !== null) this.select(marks.segment[mark]);
-    byId("status").textContent = `${since(at)}: ${markText(mark)}`;
+    if (records.segment[record] !== null) this.select(records.segment[record]);
+    byId("status").textContent = `${since(at)}: ${callText(record)}`;
   }
 
   listen() {
