@@ -236,7 +236,7 @@ impl Registry {
         }
         // One that came to a segment just destroyed is left to whoever takes the lock next.
         let now = found.segment.load();
-        if now.sequence == found.word.sequence && now.state != State::Free {
+        if now.sequence == found.word.sequence && now.is_there() {
             self.no_longer_stale();
         }
         Ok(())

@@ -50,7 +50,7 @@ impl Namespace {
         // SAFETY: zeros are a shmid_ds.
         let mut about: libc::shmid_ds = unsafe { core::mem::zeroed() };
         // SAFETY: it has room for the answer.
-        unsafe { self.processes[at].control(shmid, libc::IPC_STAT, (&raw mut about).expose_provenance() as u64) }?;
+        unsafe { self.processes[at].ctl(shmid, libc::IPC_STAT, (&raw mut about).expose_provenance() as u64) }?;
         Ok(about.shm_nattch)
     }
 
