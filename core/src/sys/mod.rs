@@ -138,12 +138,13 @@ pub fn set_mode(file: &File, mode: u32) -> Result<(), Errno> {
 }
 
 /// Gives back the pages of a file that somebody may have mapped; they read as zeros then.
-pub fn free_pages(path: &CStr, len: u64) {
-    if let Ok(file) = File::open(path, libc::O_RDWR | libc::O_NOFOLLOW, 0) {
-        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-        // SAFETY: plain system call on our descriptor.
-        unsafe { libc::syscall(libc::SYS_fallocate, file.fd(), mode, 0_i64, len) };
-    }
+///
+/// # Errors
+/// fallocate's: EOPNOTSUPP, …
+pub fn free_pages(file: &File, len: u64) -> Result<(), Errno> {
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: plain system call on our descriptor.
+    check(unsafe { libc::syscall(libc::SYS_fallocate, file.fd(), mode, 0_i64, len) })
 }
 
 /// Changes the permission bits of a file.

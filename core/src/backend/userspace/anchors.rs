@@ -2,7 +2,8 @@
 //! which costs half of opening the file anew, and needs no descriptor that the host could close.
 //!
 //! An anchor is a page of address space, and keeps its file's memory after the segment is destroyed: so whoever destroys a segment that
-//! has anchors gives its pages back first. fork copies anchors and table alike.
+//! has anchors gives its pages back first. A segment that gets the file of another ([`super::kept`]) gets its anchors with it. fork copies
+//! anchors and table alike.
 //!
 //! No lock. Whoever replaces an anchor clears its id before it unmaps it; whoever has used one looks at the id again.
 
@@ -16,16 +17,16 @@ use crate::errno::Errno;
 use crate::map::{Mapping, View};
 use crate::sys::{self, File};
 
-/// Segments that have an anchor at a time.
-const ANCHORS: usize = 16;
+/// Files that have an anchor at a time.
+const ANCHORS: usize = 64;
 
 #[derive(Debug)]
 #[repr(C)]
 struct Anchor {
-    /// The segment's id, 0 for none.
+    /// The id that names the file, 0 for none.
     id: AtomicU64,
     address: AtomicU64,
-    /// The segment that was attached here last: a second time makes it worth an anchor.
+    /// The file that was attached here last: a second time makes it worth an anchor.
     seen: AtomicU64,
     busy: AtomicU64,
     /// The file's size, which never changes.
@@ -47,10 +48,11 @@ impl Anchors {
     }
 
     fn of(&self, id: i32) -> &Anchor {
-        &self.0[(id as u32 as usize).wrapping_mul(0x9e37_79b9) >> 16 & (ANCHORS - 1)]
+        // By the slot: those in use lie side by side.
+        &self.0[id as u32 as usize & (ANCHORS - 1)]
     }
 
-    /// A new mapping of `len` bytes of a segment that has an anchor.
+    /// A new mapping of `len` bytes of a file that has an anchor.
     pub fn attach(&self, id: i32, len: u64) -> Option<u64> {
         let anchor = self.of(id);
         if anchor.id.load(SeqCst) != id as u64 || len > anchor.size.load(SeqCst) {
@@ -66,23 +68,22 @@ impl Anchors {
         None
     }
 
-    /// A segment is being attached by its file: the second time it gets an anchor. True if it has one now.
-    pub fn offer(&self, id: i32, size: u64, file: &File) -> bool {
+    /// A file is being attached: the second time it gets an anchor.
+    #[inline(never)]
+    pub fn offer(&self, id: i32, size: u64, file: &File) {
         let anchor = self.of(id);
         if anchor.seen.swap(id as u64, Relaxed) != id as u64 || anchor.busy.swap(1, SeqCst) != 0 {
-            return false;
+            return;
         }
         let had = anchor.id.swap(0, SeqCst) != 0;
         if had {
             memory::unmap(anchor.address.load(SeqCst), sys::page_size());
         }
-        let made = memory::map_anchor(file);
-        if let Ok(address) = made {
+        if let Ok(address) = memory::map_anchor(file) {
             anchor.address.store(address, SeqCst);
             anchor.size.store(size, SeqCst);
             anchor.id.store(id as u64, SeqCst);
         }
         anchor.busy.store(0, SeqCst);
-        made.is_ok()
     }
 }

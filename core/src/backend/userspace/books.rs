@@ -9,7 +9,9 @@
 
 use core::sync::atomic::Ordering::SeqCst;
 
-use super::layout::{BUCKETS, Layout, SEGMENTS, Segment, State};
+use super::files::next_sequence;
+use super::holders::Found;
+use super::layout::{BUCKETS, Layout, SEGMENTS, Segment, State, Word};
 use super::life::{Asker, Life};
 use super::registry::Registry;
 use crate::atomic::{AtomicU64, spin_loop};
@@ -82,6 +84,20 @@ impl Registry {
         None
     }
 
+    /// Raises [`super::layout::Header::stale`], before a segment is made or destroyed; returns what [`Registry::done`] is to be told.
+    pub fn begin(&self) -> u64 {
+        let header = &self.layout().header;
+        header.stale.fetch_add(1, SeqCst);
+        header.anew.load(SeqCst)
+    }
+
+    /// What was begun is done. If the totals were made anew meanwhile, it may be in them twice: the mark stays.
+    pub fn done(&self, begun: u64) {
+        if begun.is_multiple_of(2) && self.layout().header.anew.load(SeqCst) == begun {
+            self.no_longer_stale();
+        }
+    }
+
     /// Something that [`super::layout::Header::stale`] was raised for is done.
     pub fn no_longer_stale(&self) {
         let _ = self.layout().header.stale.fetch_update(SeqCst, SeqCst, |stale| stale.checked_sub(1));
@@ -136,22 +152,30 @@ impl Writer<'_> {
         let registry = self.registry;
         let stale = &registry.layout().header.stale;
         let before = stale.load(SeqCst);
-        let mut asker = Asker::new(registry, Life::from_u64(self.word));
-        registry.bury(&mut asker, State::is_ending);
+        let own = self.life();
+        let mut asker = Asker::new(registry, Some(own));
+        registry.bury(own, &mut asker, |state| state == State::Owned);
         self.make_anew();
-        let is_done = registry.free_blocks(&mut asker) && registry.segments().iter().all(|s| !s.load().state.is_ending());
+        let is_done = registry.free_blocks(&mut asker) && registry.segments().iter().all(|s| s.load().state != State::Owned);
         if is_done {
             // Unless somebody has begun something meanwhile.
             let _ = stale.compare_exchange(before, 0, SeqCst, SeqCst);
         }
     }
 
+    /// Who has the lock.
+    fn life(&self) -> Life {
+        Life::from_u64(self.word).unwrap_or(Life::NOBODY)
+    }
+
     /// Makes chains, the map of used slots and totals from the slots: after a writer was killed, or a segment destroyed without the lock.
     pub fn make_anew(&self) {
         let layout = self.registry.layout();
         let header = &layout.header;
-        if header.change.load(SeqCst).is_multiple_of(2) {
-            header.change.fetch_add(1, SeqCst);
+        for mark in [&header.change, &header.anew] {
+            if mark.load(SeqCst).is_multiple_of(2) {
+                mark.fetch_add(1, SeqCst);
+            }
         }
         layout.buckets.iter().for_each(|bucket| bucket.store(0, SeqCst));
         layout.used.iter().for_each(|used| used.store(0, SeqCst));
@@ -162,35 +186,15 @@ impl Writer<'_> {
             if word.state == State::Free {
                 continue;
             }
-            self.count(index, segment);
+            layout.used[index / 64].fetch_or(1 << (index % 64), SeqCst);
+            header.in_use.fetch_add(1, SeqCst);
+            header.pages.fetch_add(segment.pages(sys::page_size()), SeqCst);
             if word.state == State::Live && segment.key.load(SeqCst) != 0 {
                 self.chain(index, segment.key.load(SeqCst) as i32);
             }
         }
         header.change.fetch_add(1, SeqCst);
-    }
-
-    fn count(&self, index: usize, segment: &Segment) {
-        let layout = self.registry.layout();
-        layout.used[index / 64].fetch_or(1 << (index % 64), SeqCst);
-        layout.header.in_use.fetch_add(1, SeqCst);
-        layout.header.pages.fetch_add(segment.pages(sys::page_size()), SeqCst);
-    }
-
-    /// Takes a destroyed segment out of the totals, unless somebody did that already and its slot is another's.
-    pub fn uncount(&self, index: usize, pages: u64) {
-        let layout = self.registry.layout();
-        if self.registry.segment(index).is_none_or(|segment| segment.load().state != State::Free) {
-            return;
-        }
-        if layout.used[index / 64].fetch_and(!(1 << (index % 64)), SeqCst) >> (index % 64) & 1 != 0 {
-            let less = |word: &AtomicU64, amount: u64| {
-                word.store(word.load(SeqCst).saturating_sub(amount), SeqCst);
-            };
-            less(&layout.header.in_use, 1);
-            less(&layout.header.pages, pages);
-            self.registry.no_longer_stale();
-        }
+        header.anew.fetch_add(1, SeqCst);
     }
 
     fn chain(&self, index: usize, key: i32) {
@@ -200,17 +204,13 @@ impl Writer<'_> {
         bucket.store(index as u32 + 1, SeqCst);
     }
 
-    /// Makes a segment that has been filled visible.
-    pub fn enter(&self, index: usize, segment: &Segment, key: i32, publish: impl FnOnce()) {
+    /// Puts a segment that has been filled into the chain of its key, while `publish` makes it visible.
+    pub fn enter(&self, index: usize, key: i32, publish: impl FnOnce()) {
         let header = &self.registry.layout().header;
         header.change.fetch_add(1, SeqCst);
         publish();
-        self.count(index, segment);
-        if key != 0 {
-            self.chain(index, key);
-        }
+        self.chain(index, key);
         header.change.fetch_add(1, SeqCst);
-        header.last.store(((index + 1) % SEGMENTS) as u64, SeqCst);
     }
 
     /// Frees the key of segment `index`, while `hide` makes the segment one that has none.
@@ -231,13 +231,55 @@ impl Writer<'_> {
         }
         layout.header.change.fetch_add(1, SeqCst);
     }
+}
 
-    /// A free slot, with room in the file.
+impl Registry {
+    /// Takes a slot for a new segment of so many `pages` and this `mode`, for an owner with the life `own`: its index, and what it was.
     ///
     /// # Errors
     /// ENOSPC when all are in use, or the file system is full.
-    pub fn free_slot(&self) -> Result<usize, Errno> {
-        let layout = self.registry.layout();
+    pub fn take_slot(&self, own: Life, pages: u64, mode: u32) -> Result<(Found<'_>, Word), Errno> {
+        let mut kept = self.kept_slot(pages, mode);
+        loop {
+            let index = kept.take().map_or_else(|| self.free_slot(), Ok)?;
+            let segment = self.segment(index).ok_or(Errno::ENOSPC)?;
+            let before = segment.load();
+            let word = Word { state: State::Owned, owner: own, sequence: next_sequence(before.sequence), ..before };
+            if before.state == State::Free && segment.advance(before, word) {
+                return Ok((Found { index, segment, word }, before));
+            }
+        }
+    }
+
+    /// Counts a new segment in, if the limits leave room for it; false if not.
+    pub fn count_in(&self, index: usize, pages: u64) -> bool {
+        let layout = self.layout();
+        let header = &layout.header;
+        let (most, most_pages) = (header.shmmni.load(SeqCst).min(SEGMENTS as u64), header.shmall.load(SeqCst));
+        let within = |sum: Option<u64>, most: u64| sum.filter(|sum| *sum <= most);
+        if header.in_use.fetch_update(SeqCst, SeqCst, |count| within(count.checked_add(1), most)).is_err() {
+            return false;
+        }
+        if header.pages.fetch_update(SeqCst, SeqCst, |sum| within(sum.checked_add(pages), most_pages)).is_err() {
+            less(&header.in_use, 1);
+            return false;
+        }
+        layout.used[index / 64].fetch_or(1 << (index % 64), SeqCst);
+        true
+    }
+
+    /// Counts a segment out that its owner is about to free, if it is counted.
+    pub fn count_out(&self, index: usize, pages: u64) {
+        let layout = self.layout();
+        if layout.used[index / 64].fetch_and(!(1 << (index % 64)), SeqCst) >> (index % 64) & 1 != 0 {
+            less(&layout.header.in_use, 1);
+            less(&layout.header.pages, pages);
+        }
+    }
+
+    /// A free slot, with room in the file.
+    fn free_slot(&self) -> Result<usize, Errno> {
+        let layout = self.layout();
         let header = &layout.header;
         let in_use = (header.in_use.load(SeqCst) as usize).min(SEGMENTS);
         let cycle = (in_use + in_use / 2).clamp(LEAST_CYCLE, SEGMENTS);
@@ -245,18 +287,25 @@ impl Writer<'_> {
         // The slot has the last word: the map follows from it.
         let is_free = |&index: &usize| {
             layout.used[index / 64].load(SeqCst) >> (index % 64) & 1 == 0
-                && self.registry.segment(index).is_none_or(|segment| segment.load().state == State::Free)
+                && self.segment(index).is_none_or(|segment| segment.load().state == State::Free)
         };
         let index = (next..cycle).chain(0..cycle).find(is_free).or_else(|| (0..SEGMENTS).find(is_free));
         let index = index.ok_or(Errno::ENOSPC)?;
-        while header.segments_ready.load(SeqCst) as usize <= index {
+        header.last.store(((index + 1) % SEGMENTS) as u64, SeqCst);
+        loop {
             let ready = header.segments_ready.load(SeqCst) as usize;
+            if ready > index {
+                return Ok(index);
+            }
             let start = core::mem::offset_of!(Layout, segments) + ready * size_of::<Segment>();
-            self.registry.make_room(start, start + AT_A_TIME * size_of::<Segment>())?;
-            header.segments_ready.store((ready + AT_A_TIME) as u64, SeqCst);
+            self.make_room(start, start + AT_A_TIME * size_of::<Segment>())?;
+            header.segments_ready.fetch_max((ready + AT_A_TIME) as u64, SeqCst);
         }
-        Ok(index)
     }
+}
+
+fn less(total: &AtomicU64, amount: u64) {
+    let _ = total.fetch_update(SeqCst, SeqCst, |sum| Some(sum.saturating_sub(amount)));
 }
 
 impl Drop for Writer<'_> {

@@ -460,7 +460,13 @@ impl<'a> Look<'a> {
                         self.lasting(format!("segment {shmid}: another one has its key {key:#010x} too"));
                     }
                 }
-                State::Removed | State::Dying | State::Dead => {
+                State::Owned => {
+                    if self.registry.pid_of(word.owner).is_none() || !is_alive(self.lives.as_ref(), word.owner.process) {
+                        self.mendable(format!("segment {shmid}: whoever made or destroyed it is gone"));
+                    }
+                    continue;
+                }
+                State::Removed => {
                     let alive = |holder: &Holder| {
                         self.registry.pid_of(holder.life()).is_some() && is_alive(self.lives.as_ref(), holder.process)
                     };
@@ -484,13 +490,13 @@ impl<'a> Look<'a> {
             }
             if word.has_file && word.is_there() {
                 let wanted = segment.mapped_size(page_size);
-                let name = format!("segment.{shmid}");
+                let name = format!("segment.{}", segment.file_id(index));
                 let look = if segment.is_huge() { fs::metadata } else { fs::symlink_metadata };
                 let meta = look(self.dir.join(&name));
                 match meta.or_else(|error| fs::symlink_metadata(self.dir.join(REMOVED).join(&name)).map_err(|_| error)) {
                     Ok(meta) if meta.is_file() && Some(meta.len()) == wanted => {}
-                    Ok(meta) => self.lasting(format!("segment.{shmid}: {} bytes, too few or too many for {size}", meta.len())),
-                    Err(error) => self.lasting(format!("segment.{shmid}: {}", words(&error))),
+                    Ok(meta) => self.lasting(format!("{name}: {} bytes, too few or too many for {size}", meta.len())),
+                    Err(error) => self.lasting(format!("{name}: {}", words(&error))),
                 }
             }
         }
@@ -601,8 +607,17 @@ fn is_left_over(registry: &Registry, which: Own) -> bool {
     match which {
         Own::Registry | Own::Lives | Own::Limit => false,
         Own::Draft => true,
-        Own::Segment(shmid) => !is_segment(registry, shmid),
+        Own::Segment(id) => !is_file_of_segment(registry, id),
     }
+}
+
+/// True if the file that `id` names is a segment's, or kept for the next.
+fn is_file_of_segment(registry: &Registry, id: i32) -> bool {
+    let slot = split(id).and_then(|(index, _)| Some((index, registry.segment(index)?)));
+    slot.is_some_and(|(index, segment)| {
+        let word = segment.load();
+        (word.state != State::Free || word.has_file) && segment.file_id(index) == id
+    })
 }
 
 /// Mends what can be mended, while others may use the namespace.
@@ -619,7 +634,7 @@ pub fn repair(dir: &Path) -> Result<(), String> {
             header.last.store(0, SeqCst);
         }
         let mut asker = Asker::new(&registry, Some(life));
-        registry.bury(&mut asker, |state| state == State::Removed || state.is_ending());
+        registry.bury(life, &mut asker, |state| matches!(state, State::Removed | State::Owned));
         writer.settle();
         // Under the lock: no segment is made meanwhile.
         for (path, which) in Files::of(dir).map_err(|error| fault(dir, words(&error)))?.own {

@@ -102,7 +102,7 @@ impl Userspace {
             usage.used_ids += 1;
             usage.shm_tot += segment.pages(self.page_size);
             if word.has_file {
-                usage.shm_rss += self.registry.resident(id(index, word.sequence)) / self.page_size;
+                usage.shm_rss += self.registry.resident(segment.file_id(index)) / self.page_size;
             }
         }
         usage
@@ -195,8 +195,9 @@ impl Userspace {
             return Err(Errno::EPERM);
         }
         let life = self.life()?;
-        let writer = self.registry.write(life);
-        let pages = segment.pages(self.page_size);
+        let key = segment.key.load(SeqCst) as i32;
+        // One that has no key is in no chain.
+        let writer = (key != libc::IPC_PRIVATE).then(|| self.registry.write(life));
         loop {
             let word = segment.load();
             if !word.is_there() || word.sequence != found.word.sequence {
@@ -206,17 +207,17 @@ impl Userspace {
                 break;
             }
             let mut hidden = false;
-            writer.unchain(found.index, segment.key.load(SeqCst) as i32, || {
-                hidden = segment.advance(word, Word { state: State::Removed, ..word });
-            });
+            let mut hide = || hidden = segment.advance(word, Word { state: State::Removed, ..word });
+            match &writer {
+                Some(writer) => writer.unchain(found.index, key, hide),
+                None => hide(),
+            }
             if hidden {
                 segment.key.store(0, SeqCst);
                 break;
             }
         }
-        if self.registry.destroy_if_free(&found, &mut self.asker()) {
-            writer.uncount(found.index, pages);
-        } else {
+        if !self.registry.destroy_if_free(&found, life, &mut self.asker()) {
             self.registry.set_aside(shmid);
         }
         Ok(0)

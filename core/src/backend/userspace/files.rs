@@ -10,7 +10,7 @@ use core::sync::atomic::Ordering::SeqCst;
 
 use super::holders::Found;
 use super::huge;
-use super::layout::{SEGMENTS, Segment, Word, id};
+use super::layout::{HAS_ANCHORS, SEGMENTS, Word, id};
 use super::permission::ids;
 use super::registry::{PathBuffer, Registry};
 use crate::errno::Errno;
@@ -53,7 +53,7 @@ impl Registry {
     /// open's.
     pub fn open_segment(&self, found: &Found<'_>, len: u64, mode: i32) -> Result<Option<(File, u64)>, Errno> {
         let mut file = None;
-        let opened = self.with_file(found.id(), &mut |path| {
+        let opened = self.with_file(found.segment.file_id(found.index), &mut |path| {
             let follows = found.segment.is_huge() && !self.is_shared();
             file = Some(File::open(path, mode | if follows { 0 } else { libc::O_NOFOLLOW }, 0)?);
             Ok(())
@@ -89,7 +89,7 @@ impl Registry {
                 break;
             }
         }
-        let path = self.segment_path(found.id())?;
+        let path = self.segment_path(segment.file_id(found.index))?;
         let flags = libc::O_RDWR | libc::O_CREAT | libc::O_NOFOLLOW;
         let (file, size) = match File::open(path.as_c_str(), flags | libc::O_EXCL, 0o600) {
             Ok(file) => (file, 0),
@@ -152,7 +152,7 @@ impl Registry {
     #[inline(never)]
     pub fn change_file(&self, found: &Found<'_>, uid: u32, gid: u32, mode: u32) -> Result<(), Errno> {
         let creator = found.segment.creator.load(SeqCst);
-        self.with_file(found.id(), &mut |path| {
+        self.with_file(found.segment.file_id(found.index), &mut |path| {
             // In a private namespace there is nobody else to let in.
             if !self.is_shared() || ids(uid, gid) == creator {
                 sys::drop_access_list(path);
@@ -184,16 +184,30 @@ impl Registry {
         }
     }
 
-    /// Removes a segment's file; with `empty` gives its pages back first. False if the caller may not.
-    pub fn remove_file(&self, segment: &Segment, id: i32, empty: bool) -> bool {
-        let removed = self.with_file(id, &mut |path| {
-            if empty {
-                sys::free_pages(path, segment.size.load(SeqCst));
+    /// Removes the file of a segment that the caller owns; what hidden mappings would keep of it is given back first. False if the caller
+    /// may not.
+    pub fn remove_file(&self, found: &Found<'_>) -> bool {
+        let segment = found.segment;
+        let removed = self.with_file(segment.file_id(found.index), &mut |path| {
+            if segment.flags.load(SeqCst) & HAS_ANCHORS != 0 {
+                let _ = empty(path, found);
             }
             if segment.is_huge() && !self.is_shared() { huge::unlink(path) } else { sys::unlink(path) }
         });
         matches!(removed, Ok(()) | Err(Errno::ENOENT))
     }
+
+    /// Empties the file of a segment that the caller owns; false if it can't be done.
+    #[inline(never)]
+    pub fn empty_file(&self, found: &Found<'_>) -> bool {
+        let emptied = self.with_file(found.segment.file_id(found.index), &mut |path| empty(path, found));
+        emptied.is_ok()
+    }
+}
+
+fn empty(path: &CStr, found: &Found<'_>) -> Result<(), Errno> {
+    let len = found.segment.pages(sys::page_size()).saturating_mul(sys::page_size());
+    sys::free_pages(&File::open(path, libc::O_RDWR | libc::O_NOFOLLOW, 0)?, len)
 }
 
 /// The sequence number after this one; never 0.

@@ -2,13 +2,11 @@
 //!
 //! A segment's slot has places for some holders, and blocks beside it for more. A process changes its own places only, each
 //! with one atomic; those of dead processes are anybody's to clear. No lock. Whoever attaches notes itself first and then looks
-//! whether the segment is still there; whoever destroys makes the segment [`State::Dying`] first and then looks for holders. If there is
-//! one after all, it goes back to [`State::Removed`]; else it becomes [`State::Dead`], which it stays until it is free. So nobody gives
-//! back what it has while somebody may have attached it.
+//! whether the segment is still there; whoever destroys makes the segment its own ([`State::Owned`]) first and then looks for holders.
 
 use core::sync::atomic::Ordering::SeqCst;
 
-use super::layout::{BLOCKS, Block, HAS_ANCHORS, HOLDER_SEQUENCES, Holder, Layout, Segment, State, Word, id};
+use super::layout::{BLOCKS, Block, HOLDER_SEQUENCES, Holder, Layout, Segment, State, Word, id};
 use super::life::{Asker, Life};
 use super::now;
 use super::registry::Registry;
@@ -310,60 +308,59 @@ impl Registry {
     }
 
     /// Destroys the segments in one of those `states` that nobody holds.
-    pub fn bury(&self, asker: &mut Asker<'_>, states: impl Fn(State) -> bool) {
+    pub fn bury(&self, own: Life, asker: &mut Asker<'_>, states: impl Fn(State) -> bool) {
         for (index, segment) in self.segments().iter().enumerate() {
             let word = segment.load();
             if states(word.state) {
-                self.destroy_if_free(&Found { index, segment, word }, asker);
+                self.destroy_if_free(&Found { index, segment, word }, own, asker);
             }
         }
     }
 
-    /// Destroys a removed segment if nobody holds it; true if this call did. Anybody may finish what somebody was killed at.
+    /// Destroys a removed segment if nobody holds it, for a process with the life `own`; true if this call did. What somebody was
+    /// killed at, making or destroying, is destroyed too.
     #[inline(never)]
-    pub fn destroy_if_free(&self, found: &Found<'_>, asker: &mut Asker<'_>) -> bool {
+    pub fn destroy_if_free(&self, found: &Found<'_>, own: Life, asker: &mut Asker<'_>) -> bool {
         let segment = found.segment;
         loop {
             let word = segment.load();
-            if word.sequence != found.word.sequence {
+            let may_be_taken = word.sequence == found.word.sequence
+                && match word.state {
+                    State::Removed => self.count(found, asker) == 0,
+                    State::Owned => word.owner != own && !asker.is_alive(word.owner),
+                    _ => false,
+                };
+            if !may_be_taken {
                 return false;
             }
-            let is_held = matches!(word.state, State::Removed | State::Dying) && self.count(found, asker) > 0;
-            match word.state {
-                State::Removed if is_held => return false,
-                State::Removed => {
-                    self.layout().header.stale.fetch_add(1, SeqCst);
-                    segment.advance(word, Word { state: State::Dying, turn: word.turn.wrapping_add(1), ..word });
-                }
-                State::Dying if is_held => {
-                    if segment.advance(word, Word { state: State::Removed, ..word }) {
-                        return false;
+            let begun = self.begin();
+            let owned = Word { state: State::Owned, owner: own, ..word };
+            if segment.advance(word, owned) {
+                if self.count(found, asker) == 0 {
+                    let is_gone = self.discard(found, owned);
+                    if is_gone {
+                        self.done(begun);
                     }
+                    return is_gone;
                 }
-                State::Dying => _ = segment.advance(word, Word { state: State::Dead, ..word }),
-                State::Dead => {
-                    if !self.discard(found, word) {
-                        return false;
-                    }
-                    let free =
-                        Word { state: State::Free, has_file: false, may_have_file: false, locked: false, turn: 0, ..word };
-                    if segment.advance(word, free) {
-                        return true;
-                    }
-                }
-                _ => return false,
+                segment.advance(owned, Word { state: State::Removed, owner: Life::NOBODY, ..owned });
             }
+            self.done(begun);
+            // Whoever held it and has let go of it meanwhile has left it to this process: once more.
         }
     }
 
-    /// Gives back what a dead segment has: its file and its blocks. Others may be doing the same, and be further. False if the caller
-    /// may not: its creator or root will come by.
-    fn discard(&self, found: &Found<'_>, word: Word) -> bool {
-        let has_anchors = found.segment.flags.load(SeqCst) & HAS_ANCHORS != 0;
-        if (word.has_file || word.may_have_file) && !self.remove_file(found.segment, found.id(), has_anchors) {
+    /// Frees the slot of a segment that the caller owns, and what it has: its blocks and its file. False if the caller may not remove the
+    /// file: its creator or root will come by.
+    fn discard(&self, found: &Found<'_>, owned: Word) -> bool {
+        let segment = found.segment;
+        let keeps_file = owned.has_file && self.empty_to_keep(found);
+        let may_have_file = owned.has_file || owned.may_have_file;
+        if may_have_file && !keeps_file && !self.remove_file(found) {
+            segment.advance(owned, Word { owner: Life::NOBODY, ..owned });
             return false;
         }
-        let mut link = found.segment.more.load(SeqCst);
+        let mut link = segment.more.load(SeqCst);
         for _ in 0..BLOCKS {
             let Some(block) = self.block_of(link, found.id()) else { break };
             link = block.next.load(SeqCst);
@@ -371,6 +368,19 @@ impl Registry {
             if (link >> 32) as i32 != found.id() || block.next.compare_exchange(link, 0, SeqCst, SeqCst).is_err() {
                 break;
             }
+        }
+        self.count_out(found.index, segment.pages(sys::page_size()));
+        let free = Word {
+            state: State::Free,
+            has_file: keeps_file,
+            may_have_file: false,
+            locked: false,
+            owner: Life::NOBODY,
+            ..owned
+        };
+        segment.advance(owned, free);
+        if keeps_file {
+            self.keep(found.index, owned.owner);
         }
         true
     }

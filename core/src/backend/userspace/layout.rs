@@ -8,6 +8,8 @@ use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::atomic::{AtomicU32, AtomicU64};
 
+use super::life::Life;
+
 /// "SHMGATER" as a little-endian number.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"SHMGATER");
 /// Raised with each change of the layout.
@@ -23,6 +25,10 @@ pub const HOLDERS: usize = 12;
 pub const BLOCK_HOLDERS: usize = 63;
 /// Blocks for segments that more processes hold.
 pub const BLOCKS: usize = 1 << 12;
+
+/// Destroyed segments whose files are kept for others, and how many of these were destroyed last and are left alone meanwhile.
+pub const KEPT: usize = 32;
+pub const YOUNGEST: usize = 16;
 
 /// The whole file. What lies before `segments` always has room.
 #[derive(Debug)]
@@ -75,6 +81,12 @@ pub struct Header {
     pub limits_settled: AtomicU64,
     /// Not 0 while the totals may be too high, or a block is being put into a chain: whoever takes the lock next makes it right.
     pub stale: AtomicU64,
+    /// Odd while totals and chains are made anew.
+    pub anew: AtomicU64,
+    /// Slots of destroyed segments, plus one, that have kept their files, in the order in which they were destroyed; and how many have been.
+    /// Hints: the slots have the last word.
+    pub kept: [AtomicU32; KEPT],
+    pub kept_at: AtomicU64,
 }
 
 /// A process that has something attached, or changes the books.
@@ -126,11 +138,17 @@ pub struct Segment {
     pub dtime: AtomicU64,
     /// The first block of further holders, plus one.
     pub more: AtomicU64,
+    /// The sequence number that names its file: its own, or that of a segment before it which left it the file. Its owner alone changes it.
+    pub file: AtomicU64,
     pub holders: [AtomicU64; HOLDERS],
 }
 
-/// In [`Segment::flags`]: processes may have hidden mappings of it.
+/// In [`Segment::flags`]: processes may have hidden mappings of its file.
 pub const HAS_ANCHORS: u32 = 1;
+/// It has been attached: there may be something in its file.
+pub const WAS_MAPPED: u32 = 2;
+/// Somebody may have it mapped who is not noted: nobody else may get its file.
+pub const MAY_BE_MAPPED: u32 = 4;
 
 /// Whose a segment is.
 #[derive(Debug)]
@@ -160,20 +178,14 @@ pub enum State {
     Live = 1,
     /// IPC_RMID was called: it goes with its last attach.
     Removed = 2,
-    /// Somebody looks whether it can go; to others it is gone.
-    Dying = 3,
-    /// Nobody held it while it was dying, and so nobody will: anybody may give back what it has.
-    Dead = 4,
+    /// Somebody makes it, or looks whether it can go, alone: to others it is not there. When its owner is dead it is anybody's.
+    Owned = 3,
     /// No state that anybody writes: left alone.
-    Damaged = 5,
+    Damaged = 4,
 }
 
-impl State {
-    /// True for a segment that its last holder has left: whoever finds it so brings it to its end.
-    pub fn is_ending(self) -> bool {
-        matches!(self, State::Dying | State::Dead)
-    }
-}
+/// The uppermost bit of the owner's generation, in a [`Word`].
+const OWNER_BIT: u64 = 1 << 12;
 
 /// A segment's state, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,21 +201,29 @@ pub struct Word {
     pub may_have_file: bool,
     /// The upper part of the id.
     pub sequence: u16,
-    /// How often it was dying: so that who saw it dying can tell that it was so all the while.
-    pub turn: u32,
+    /// Whose an owned one is; nobody's otherwise.
+    pub owner: Life,
 }
 
 impl Word {
     #[inline]
     pub fn from_u64(word: u64) -> Word {
         // With bits that nobody sets no exchange of what is taken apart here would ever succeed.
-        let state = match word as u16 & !0x0f00 {
+        let state = match word & !0xffff_0f00 {
             0 => State::Free,
             1 => State::Live,
             2 => State::Removed,
-            3 => State::Dying,
-            4 => State::Dead,
+            other if other & 0xffff & !OWNER_BIT == 3 => State::Owned,
             _ => State::Damaged,
+        };
+        let owner = if state == State::Owned {
+            // A generation has 20 bits: the uppermost found room elsewhere.
+            Life {
+                process: (word >> 32) as u16 & (PROCESSES - 1) as u16,
+                generation: (word >> 45) as u32 | u32::from(word & OWNER_BIT != 0) << 19,
+            }
+        } else {
+            Life::NOBODY
         };
         let flag = |bit: u32| word >> bit & 1 != 0;
         Word {
@@ -213,18 +233,21 @@ impl Word {
             has_file: flag(10),
             may_have_file: flag(11),
             sequence: (word >> 16) as u16,
-            turn: (word >> 32) as u32,
+            owner,
         }
     }
 
     pub fn to_u64(self) -> u64 {
+        let Life { process, generation } = self.owner;
         self.state as u64
+            | u64::from(process) << 32
+            | u64::from(generation) << 45
+            | if generation >> 19 & 1 != 0 { OWNER_BIT } else { 0 }
             | u64::from(self.second) << 8
             | u64::from(self.locked) << 9
             | u64::from(self.has_file) << 10
             | u64::from(self.may_have_file) << 11
             | u64::from(self.sequence) << 16
-            | u64::from(self.turn) << 32
     }
 
     /// True for a segment that is there.
@@ -244,6 +267,18 @@ impl Segment {
     /// Moves from one state to another, if nobody else did.
     pub fn advance(&self, from: Word, to: Word) -> bool {
         self.word.compare_exchange(from.to_u64(), to.to_u64(), SeqCst, SeqCst).is_ok()
+    }
+
+    /// The id that names its file.
+    pub fn file_id(&self, index: usize) -> i32 {
+        id(index, self.file.load(SeqCst) as u16)
+    }
+
+    /// Adds some of [`Segment::flags`], before that which they tell of is done.
+    pub fn note(&self, flags: u32) {
+        if self.flags.load(SeqCst) & flags != flags {
+            self.flags.fetch_or(flags, SeqCst);
+        }
     }
 
     /// The valid owner.
@@ -323,8 +358,12 @@ mod tests {
             has_file: true,
             may_have_file: false,
             sequence: 0xfffe,
-            turn: u32::MAX,
+            owner: Life::NOBODY,
         };
+        for generation in [1, GENERATIONS / 2, GENERATIONS - 1] {
+            let owned = Word { state: State::Owned, owner: Life { process: 8191, generation }, ..word };
+            assert_eq!(Word::from_u64(owned.to_u64()), owned);
+        }
         assert_eq!(Word::from_u64(word.to_u64()), word);
         assert_eq!(Word::from_u64(word.to_u64() | 1 << 12).state, State::Damaged);
         let process = ProcessWord { taken: true, generation: GENERATIONS - 2, pid: u32::MAX };

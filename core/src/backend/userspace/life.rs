@@ -44,6 +44,9 @@ pub struct Life {
 }
 
 impl Life {
+    /// Of no process: generations begin with 1.
+    pub const NOBODY: Life = Life { process: 0, generation: 0 };
+
     /// `None` for 0, and for what is no life's word.
     pub(super) fn from_u64(word: u64) -> Option<Life> {
         let generation = (word >> 16) as u32 & (GENERATIONS - 1);
@@ -99,12 +102,14 @@ pub struct NextLife {
 }
 
 impl NextLife {
-    /// Keeps a life for the child of the calling thread.
-    pub fn put(&self, claimed: Claimed) {
-        if self.thread.compare_exchange(0, this_thread(), SeqCst, SeqCst).is_ok() {
+    /// Keeps a life for the child of the calling thread; false if it can't.
+    pub fn put(&self, claimed: Claimed) -> bool {
+        let is_free = self.thread.compare_exchange(0, this_thread(), SeqCst, SeqCst).is_ok();
+        if is_free {
             self.life.store(claimed.life.to_u64(), SeqCst);
             self.address.store(claimed.mapping.into_address(), SeqCst);
         }
+        is_free
     }
 
     /// Takes it back, in the parent.
@@ -231,7 +236,7 @@ impl Registry {
         if before.taken != taken || !file.lock_byte(claim) {
             return Ok(None);
         }
-        let generation = (before.generation + 1) % GENERATIONS;
+        let generation = ((before.generation + 1) % GENERATIONS).max(1);
         let after = ProcessWord { taken: true, generation, pid };
         // The generation first: until then the slot's former life is asked about.
         let claimed = !file.is_byte_locked(life_byte(at)).unwrap_or(true)

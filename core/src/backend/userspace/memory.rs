@@ -5,9 +5,8 @@ use crate::errno::Errno;
 use crate::names::SHM_ADVICE;
 use crate::sys::{self, File};
 
-use super::anchors::Anchors;
 use super::holders::Found;
-use super::layout::HAS_ANCHORS;
+use super::layout::{HAS_ANCHORS, WAS_MAPPED};
 use super::registry::Registry;
 use core::sync::atomic::Ordering::SeqCst;
 
@@ -33,9 +32,11 @@ impl Registry {
     ///
     /// # Errors
     /// open's and mmap's, as shmat has them: ENOMEM, EPERM, EINVAL; EIDRM when the segment has just been destroyed.
-    pub fn attach(&self, found: &Found<'_>, len: u64, place: Place, access: Access, anchors: &Anchors) -> Result<u64, Errno> {
+    pub fn attach(&self, found: &Found<'_>, len: u64, place: Place, access: Access) -> Result<u64, Errno> {
         let is_common = place == Place::Anywhere && access == Access { write: true, execute: false };
-        if is_common && let Some(address) = anchors.attach(found.id(), len) {
+        let file_id = found.segment.file_id(found.index);
+        found.segment.note(WAS_MAPPED);
+        if is_common && let Some(address) = self.anchors.attach(file_id, len) {
             return Ok(address);
         }
         let advice = found.segment.flags.load(SeqCst) as i32 & SHM_ADVICE;
@@ -51,8 +52,8 @@ impl Registry {
         // What is made of an anchor lies anywhere.
         if is_common && advice == 0 && !found.segment.is_huge() {
             // Noted first: whoever destroys the segment has to know.
-            found.segment.flags.fetch_or(HAS_ANCHORS, SeqCst);
-            anchors.offer(found.id(), size, &file);
+            found.segment.note(HAS_ANCHORS);
+            self.anchors.offer(file_id, size, &file);
         }
         map_advised(&file, len, place, access, advice)
     }

@@ -17,6 +17,7 @@ mod control;
 mod files;
 mod holders;
 mod huge;
+mod kept;
 pub mod layout;
 mod life;
 mod memory;
@@ -28,14 +29,12 @@ pub mod proc;
 pub mod registry;
 pub mod survey;
 
-use core::sync::atomic::Ordering::SeqCst;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::path::Path;
 
-use anchors::Anchors;
 use attachments::{Attachment, Attachments};
-use files::next_sequence;
 use holders::Found;
-use layout::{SEGMENTS, Segment, State, Word, id, split};
+use layout::{HAS_ANCHORS, MAY_BE_MAPPED, SEGMENTS, Segment, State, Word, id, split};
 use life::{Asker, Life, NextLife, OwnLife};
 use memory::{Access, Place};
 use permission::{EXECUTE, READ, WRITE, ids};
@@ -57,7 +56,6 @@ pub struct Userspace {
     registry: Registry,
     own: OwnLife,
     attachments: Attachments,
-    anchors: Anchors,
     page_size: u64,
     next_life: NextLife,
     /// A segment's id, and where in its blocks the process has held it last.
@@ -84,7 +82,6 @@ impl Userspace {
             registry,
             own: OwnLife::new().map_err(memory)?,
             attachments: Attachments::new().map_err(memory)?,
-            anchors: Anchors::new().map_err(memory)?,
             page_size: sys::page_size(),
             next_life: NextLife::default(),
             // SAFETY: atomics alone.
@@ -131,8 +128,21 @@ impl Userspace {
         self.attachments.for_each(&mut |attachment| {
             if let Some(found) = self.found(attachment.shmid) {
                 // Without room for it the count is too low: there is nobody to tell.
-                let _ = self.hold(&found, life, 1);
+                if self.hold(&found, life, 1).is_err() {
+                    found.segment.note(MAY_BE_MAPPED);
+                }
                 also(&found);
+            }
+        });
+    }
+
+    /// Notes that a child will have everything mapped that is attached, and is not counted before its first call.
+    #[cold]
+    #[inline(never)]
+    fn fork_uncounted(&self) {
+        self.attachments.for_each(&mut |attachment| {
+            if let Some(found) = self.found(attachment.shmid) {
+                found.segment.note(MAY_BE_MAPPED);
             }
         });
     }
@@ -266,7 +276,8 @@ impl Userspace {
         let pages = size.checked_next_multiple_of(self.page_size).ok_or(Errno::ENOSPC)? / self.page_size;
         let life = self.life()?;
         let (uid, gid) = (sys::geteuid(), sys::getegid());
-        let writer = registry.write(life);
+        // Only a key has to be one's own: nothing else that is done here needs the lock.
+        let mut writer = (key != libc::IPC_PRIVATE).then(|| registry.write(life));
         if key != libc::IPC_PRIVATE
             && let Some(index) = registry.find(key)
             && let Some(result) = self.look_up(index, key, size, flags)
@@ -280,46 +291,43 @@ impl Userspace {
         if over() != (false, false) {
             // Perhaps by what was destroyed without the lock, or is held by the dead.
             self.bury();
-            writer.settle();
+            writer.get_or_insert_with(|| registry.write(life)).settle();
         }
         let (too_many_pages, too_many) = over();
         if too_many_pages {
             return Err(Errno::ENOSPC);
         }
         let is_huge = huge::may_have(flags)?;
-        if flags & libc::SHM_NORESERVE == 0 && !is_huge {
-            registry.check_room(pages)?;
+        let now = now();
+        if flags & libc::SHM_NORESERVE == 0 && !is_huge && !registry.has_room(pages, now) {
+            writer.get_or_insert_with(|| registry.write(life));
+            registry.check_room(pages, now)?;
         }
         if too_many {
             return Err(Errno::ENOSPC);
         }
-        let index = writer.free_slot()?;
-        let segment = registry.segment(index).ok_or(Errno::ENOSPC)?;
-        let before = segment.load();
-        let mut sequence = next_sequence(before.sequence);
-        if is_huge {
-            sequence = registry.make_huge_file(index, sequence, size, flags)?;
-        } else if registry.is_shared() {
-            sequence = registry.make_shared_file(index, sequence, pages * self.page_size, flags as u32 & 0o777)?;
+        let mode = flags as u32 & 0o777;
+        let begun = registry.begin();
+        let made = registry.take_slot(life, if is_huge { u64::MAX } else { pages }, mode).and_then(|(found, before)| {
+            let made = self.fill(&found, before, key, size, flags, is_huge, (uid, gid));
+            if made.is_err() {
+                let free = Word { state: State::Free, owner: Life::NOBODY, ..found.segment.load() };
+                found.segment.word.store(free.to_u64(), SeqCst);
+            }
+            made.map(|word| (found, word))
+        });
+        let (found, word) = made.inspect_err(|_| registry.done(begun))?;
+        let publish = || found.segment.word.store(word.to_u64(), SeqCst);
+        match &writer {
+            Some(writer) if key != libc::IPC_PRIVATE => writer.enter(found.index, key, publish),
+            _ => publish(),
         }
-        segment.key.store(key as u32, SeqCst);
-        segment.flags.store(flags as u32 & !0o777, SeqCst);
-        segment.size.store(size, SeqCst);
-        let owner = &segment.owners[0];
-        owner.ids.store(ids(uid, gid), SeqCst);
-        owner.mode.store(flags as u64 & 0o777, SeqCst);
-        owner.ctime.store(now(), SeqCst);
-        segment.creator.store(ids(uid, gid), SeqCst);
-        segment.cpid.store(self.own.pid(), SeqCst);
-        segment.lpid.store(0, SeqCst);
-        segment.atime.store(0, SeqCst);
-        segment.dtime.store(0, SeqCst);
-        segment.more.store(0, SeqCst);
-        let has_file = registry.is_shared() || is_huge;
-        let word =
-            Word { state: State::Live, second: false, locked: false, has_file, may_have_file: has_file, sequence, turn: 0 };
-        writer.enter(index, segment, key, || segment.word.store(word.to_u64(), SeqCst));
-        let shmid = id(index, sequence);
+        registry.done(begun);
+        // What others were killed at is seen to now and then, even where nobody ever takes the lock.
+        if writer.is_none() && word.sequence.is_multiple_of(64) && header.stale.load(SeqCst) != 0 {
+            drop(registry.write(life));
+        }
+        let shmid = id(found.index, word.sequence);
         if flags & SHM_PIN != 0 {
             drop(writer);
             let _ = self.lock(shmid, true);
@@ -327,11 +335,65 @@ impl Userspace {
         Ok(shmid as u64)
     }
 
+    /// Counts a new segment in and fills its slot, which was `before`; returns what makes it visible.
+    fn fill(
+        &self,
+        found: &Found<'_>,
+        before: Word,
+        key: i32,
+        size: u64,
+        flags: i32,
+        is_huge: bool,
+        owner: (u32, u32),
+    ) -> Result<Word, Errno> {
+        let registry = &self.registry;
+        let &Found { index, segment, word } = found;
+        let mode = flags as u32 & 0o777;
+        let pages = size.div_ceil(self.page_size);
+        let mut sequence = word.sequence;
+        let has_file = registry.take_file(found, before, if is_huge { u64::MAX } else { pages }, mode);
+        if !registry.count_in(index, pages) {
+            return Err(Errno::ENOSPC);
+        }
+        if is_huge || registry.is_shared() {
+            let made = if is_huge {
+                registry.make_huge_file(index, sequence, size, flags)
+            } else {
+                registry.make_shared_file(index, sequence, pages * self.page_size, mode)
+            };
+            sequence = made.inspect_err(|_| registry.count_out(index, pages))?;
+            segment.file.store(sequence.into(), SeqCst);
+        }
+        let anchors = if has_file { segment.flags.load(SeqCst) & HAS_ANCHORS } else { 0 };
+        // Until the slot's word says that there is a segment nobody looks at these.
+        segment.key.store(key as u32, Relaxed);
+        segment.flags.store(flags as u32 & !0o777 | anchors, Relaxed);
+        segment.size.store(size, Relaxed);
+        let ids = ids(owner.0, owner.1);
+        let owner = &segment.owners[0];
+        owner.ids.store(ids, Relaxed);
+        owner.mode.store(mode.into(), Relaxed);
+        owner.ctime.store(now(), Relaxed);
+        segment.creator.store(ids, Relaxed);
+        segment.cpid.store(self.own.pid(), Relaxed);
+        segment.lpid.store(0, Relaxed);
+        segment.atime.store(0, Relaxed);
+        segment.dtime.store(0, Relaxed);
+        segment.more.store(0, Relaxed);
+        let has_file = has_file || registry.is_shared() || is_huge;
+        let owner = Life::NOBODY;
+        Ok(Word { state: State::Live, second: false, locked: false, has_file, may_have_file: has_file, sequence, owner })
+    }
+
     /// Destroys removed segments whose holders are dead.
     #[inline(never)]
     fn bury(&self) {
-        let mut asker = self.asker();
-        self.registry.bury(&mut asker, |state| state == State::Removed || state.is_ending());
+        let may_be_buried = |state| matches!(state, State::Removed | State::Owned);
+        if self.registry.segments().iter().any(|segment| may_be_buried(segment.load().state))
+            && let Ok(life) = self.life()
+        {
+            self.registry.bury(life, &mut self.asker(), may_be_buried);
+        }
     }
 
     #[inline(never)]
@@ -354,7 +416,7 @@ impl Userspace {
         self.hold(&found, life, 1)?;
         let mut attached = Err(Errno::EIDRM);
         let mut attach = || {
-            attached = self.registry.attach(&found, len, place, access, &self.anchors);
+            attached = self.registry.attach(&found, len, place, access);
             attached.ok()
         };
         // Noted first, then looked again: whoever destroys does it the other way round.
@@ -430,29 +492,22 @@ impl Userspace {
         }
     }
 
-    /// Destroys a removed segment that nobody holds any more. Without the lock, if somebody has it: the totals are made right later.
+    /// Destroys a removed segment that nobody holds any more; true if it did.
     #[cold]
     fn destroyed(&self, found: &Found<'_>) -> bool {
-        let pages = found.segment.pages(self.page_size);
-        let destroyed = self.registry.destroy_if_free(found, &mut self.asker());
-        if destroyed
-            && let Some(life) = self.own.get()
-            && let Some(writer) = self.registry.try_write(life)
-        {
-            writer.uncount(found.index, pages);
-        }
-        destroyed
+        self.life().is_ok_and(|life| self.registry.destroy_if_free(found, life, &mut self.asker()))
     }
 
     /// The calling process is about to fork: the child's attaches are counted before fork returns.
     pub fn fork_begins(&self) {
         let Some(own) = self.own.get().filter(|_| self.has_attached()) else { return };
-        if let Ok(claimed) = self.registry.claim_life(0, true) {
-            self.hold_all(claimed.life, &|found| {
-                self.registry.notice_deaths(found, own);
-                self.note_attach(found.segment);
-            });
-            self.next_life.put(claimed);
+        let Ok(claimed) = self.registry.claim_life(0, true) else { return self.fork_uncounted() };
+        self.hold_all(claimed.life, &|found| {
+            self.registry.notice_deaths(found, own);
+            self.note_attach(found.segment);
+        });
+        if !self.next_life.put(claimed) {
+            self.fork_uncounted();
         }
     }
 

@@ -23,10 +23,18 @@ impl Namespace {
         Namespace { dir, processes }
     }
 
+    /// The same slot for each run, without a file that another run has left.
+    fn begin_anew(&self) {
+        let Userspace { registry, .. } = &self.processes[0];
+        let header = &registry.layout().header;
+        header.last.store(0, SeqCst);
+        header.kept.iter().for_each(|kept| kept.store(0, SeqCst));
+        (0..registry.segments().len()).for_each(|index| registry.drop_kept(index, self.processes[0].life().unwrap()));
+    }
+
     /// A segment that the first process has attached, at the address.
     fn attached(&self) -> (i32, u64) {
-        // The same slot for each run.
-        self.processes[0].registry.layout().header.last.store(0, SeqCst);
+        self.begin_anew();
         let shmid = self.create(0, libc::IPC_PRIVATE).unwrap();
         let address = self.attach(0, shmid).unwrap();
         word(address).store(MAGIC, SeqCst);
@@ -58,7 +66,10 @@ impl Namespace {
     fn is_empty(&self) {
         let registry = &self.processes[0].registry;
         assert!(registry.segments().iter().all(|segment| segment.load().state == State::Free));
-        let names = fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        // But for what is kept for others, without memory.
+        let files = fs::read_dir(self.dir.path()).unwrap().map(Result::unwrap);
+        let full = files.filter(|file| std::os::unix::fs::MetadataExt::blocks(&file.metadata().unwrap()) > 0);
+        let names = full.map(|file| file.file_name().into_string().unwrap());
         assert_eq!(names.filter(|name| name.starts_with("segment")).collect::<Vec<_>>(), [""; 0]);
     }
 }
@@ -139,7 +150,7 @@ fn an_attach_meets_two_who_destroy() {
     };
     let destroy = |&(index, word, _): &(usize, Word, Word64)| {
         let process = &namespace.processes[0];
-        process.registry.destroy_if_free(&found(0, index, word), &mut process.asker());
+        process.registry.destroy_if_free(&found(0, index, word), process.life().unwrap(), &mut process.asker());
     };
     let bury = |_: &(usize, Word, Word64)| namespace.processes[2].bury();
     // As shmat, from when it has found the segment.
@@ -149,7 +160,7 @@ fn an_attach_meets_two_who_destroy() {
         process.hold(&found, life, 1).unwrap();
         if found.is_still_there() {
             let access = Access { write: true, execute: false };
-            let attached = process.registry.attach(&found, SIZE, Place::Anywhere, access, &process.anchors);
+            let attached = process.registry.attach(&found, SIZE, Place::Anywhere, access);
             address.store(attached.expect("it has its file"), SeqCst);
         } else {
             process.registry.release(&found, life, process.hint(&found));
@@ -174,7 +185,7 @@ fn an_attach_meets_two_who_destroy() {
 fn two_first_attaches_meet_a_removal() {
     let namespace = Namespace::new(3);
     let make = || {
-        namespace.processes[0].registry.layout().header.last.store(0, SeqCst);
+        namespace.begin_anew();
         Attached { shmid: namespace.create(0, libc::IPC_PRIVATE).unwrap(), ..Attached::default() }
     };
     let runs = explore(
@@ -208,7 +219,7 @@ fn a_key_is_given_out_once() {
     let namespace = Namespace::new(3);
     let ids = || [Word64::new(0), Word64::new(0)];
     let make = || {
-        namespace.processes[0].registry.layout().header.last.store(0, SeqCst);
+        namespace.begin_anew();
         // Lives come with the first call.
         (0..3).for_each(|at| _ = namespace.processes[at].life().unwrap());
         ids()

@@ -8,6 +8,7 @@ use core::ops::Range;
 
 use super::Userspace;
 use super::attachments::Attachment;
+use super::layout::MAY_BE_MAPPED;
 
 /// The host's call: it returns what the call does, or `None` if that is an error.
 pub type Change<'a> = &'a mut dyn FnMut() -> Option<u64>;
@@ -74,7 +75,9 @@ impl Userspace {
             && let Ok(life) = self.life()
         {
             // Without room for it the count is too low: there is nobody to tell.
-            let _ = self.hold(&found, life, count);
+            if self.hold(&found, life, count).is_err() {
+                found.segment.note(MAY_BE_MAPPED);
+            }
             self.note_attach(found.segment);
         }
         self.give_back(shmid);

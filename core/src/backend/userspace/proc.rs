@@ -13,7 +13,7 @@ use core::fmt::Write;
 use core::sync::atomic::Ordering::SeqCst;
 
 use super::Userspace;
-use super::layout::{Header, SEGMENTS, id};
+use super::layout::{Header, SEGMENTS};
 use crate::atomic::AtomicU64;
 use crate::errno::Errno;
 use crate::names::SHM_STAT_ANY;
@@ -142,7 +142,7 @@ impl Userspace {
                 for (index, segment) in self.registry.segments().iter().enumerate() {
                     let word = segment.load();
                     if word.is_there() {
-                        let resident = if word.has_file { self.registry.resident(id(index, word.sequence)) } else { 0 };
+                        let resident = if word.has_file { self.registry.resident(segment.file_id(index)) } else { 0 };
                         self.write_segment(&content, index, resident)?;
                     }
                 }

@@ -13,7 +13,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use super::layout::{Block, Layout, MAGIC, Process, SEGMENTS, Segment, State, VERSION, id};
+use super::anchors::Anchors;
+use super::layout::{Block, Layout, MAGIC, Process, SEGMENTS, Segment, State, VERSION};
 use crate::atomic::AtomicU64;
 use crate::errno::Errno;
 use crate::map::{Mapping, View};
@@ -34,6 +35,7 @@ pub struct Registry {
     pub(super) thread: AtomicU64,
     /// The file of lives, if the process has asked about many.
     pub(super) kept_lives: Parked,
+    pub(super) anchors: Anchors,
 }
 
 /// A path in a buffer: a call must not allocate.
@@ -186,6 +188,7 @@ impl Registry {
                         is_shared: shared_by.is_some(),
                         thread: AtomicU64::new(0),
                         kept_lives: Parked::anywhere(),
+                        anchors: Anchors::new().map_err(|errno| fault(errno.text()))?,
                     });
                 }
                 Err(Errno::ENOENT) if shared_by.is_some() => return Err(fault(OPEN)),
@@ -246,19 +249,21 @@ impl Registry {
     }
 
     /// Looks whether the file system has room for `pages` more, beside what was promised to segments and not touched yet: touching one
-    /// that it has not is SIGBUS. It is asked once a second, and when what it had is nearly promised away. Under the lock.
+    /// that it has not is SIGBUS. It is asked once a second, and when what it had is nearly promised away: then under the lock.
+    /// Here is what costs nothing: true if there is room.
+    pub fn has_room(&self, pages: u64, now: u64) -> bool {
+        let header = &self.layout().header;
+        let less = |left: u64| (left / 8 > pages).then(|| left - pages);
+        header.room_at.load(SeqCst) == now && header.room.fetch_update(SeqCst, SeqCst, less).is_ok()
+    }
+
+    /// Asks the file system for room. Under the lock.
     ///
     /// # Errors
-    /// ENOMEM when it has not.
+    /// ENOMEM when it has not so much.
     #[inline(never)]
-    pub fn check_room(&self, pages: u64) -> Result<(), Errno> {
+    pub fn check_room(&self, pages: u64, now: u64) -> Result<(), Errno> {
         let header = &self.layout().header;
-        let now = super::now();
-        let left = header.room.load(SeqCst);
-        if header.room_at.load(SeqCst) == now && left / 8 > pages {
-            header.room.store(left - pages, SeqCst);
-            return Ok(());
-        }
         let free = sys::free_bytes(&self.dir)? / sys::page_size();
         // Mostly it is enough to take all of them as untouched.
         let mut left = free.saturating_sub(header.pages.load(SeqCst));
@@ -279,7 +284,7 @@ impl Registry {
         let page = sys::page_size();
         let untouched = |(index, segment): (usize, &Segment)| {
             let word = segment.load();
-            let resident = if word.has_file { self.resident(id(index, word.sequence)) / page } else { 0 };
+            let resident = if word.has_file { self.resident(segment.file_id(index)) / page } else { 0 };
             segment.pages(page).saturating_sub(resident)
         };
         reserved.map(untouched).fold(0, u64::saturating_add)
