@@ -1,9 +1,14 @@
-//! Changing the books: one process at a time, under a lock that a killed process can't keep.
+//! The books: which slots are in use, under which keys, and the totals.
+//!
+//! A slot is made and destroyed by its owner, whom its word names ([`State::Owned`]): no lock, and whoever finds the owner dead takes the slot
+//! over. Totals are counted up and down meanwhile, and [`super::layout::Header::stale`] is raised, so that what somebody was killed at
+//! is noticed. Keys and owners (chains, IPC_SET) are changed by one process at a time, under a lock that a killed process can't keep.
 //!
 //! The lock is a word in the registry with the life of whoever has it; of a process's threads one at a time tries to get it. Readers (look-up, IPC_STAT, attach, detach) never wait for it.
 //! What a segment's own slot says is the truth; chains, the map of used slots and the totals follow from it, and whoever takes the lock from a
 //! killed process makes them anew. While chains change, [`super::layout::Header::change`] is odd: a reader that sees that, or that it
-//! changed meanwhile, looks through the slots themselves.
+//! changed meanwhile, looks through the slots themselves. Totals that are made anew while others make and destroy may come out too
+//! high, never too low: then the mark stays raised, and they are made again.
 //!
 //! Signals are blocked under the lock: a handler that came in could never get it.
 
@@ -103,9 +108,9 @@ impl Registry {
         let _ = self.layout().header.stale.fetch_update(SeqCst, SeqCst, |stale| stale.checked_sub(1));
     }
 
-    /// The segment with `key`, which is not IPC_PRIVATE: its slot.
+    /// The segment with `key`, which is not IPC_PRIVATE, and its slot.
     #[inline(always)]
-    pub fn find(&self, key: i32) -> Option<usize> {
+    pub fn find(&self, key: i32) -> Option<(usize, &Segment)> {
         let header = &self.layout().header;
         for _ in 0..4 {
             let before = header.change.load(SeqCst);
@@ -124,14 +129,14 @@ impl Registry {
 
     /// `Err` for a chain that ends nowhere.
     #[inline(always)]
-    fn find_in_chain(&self, key: i32) -> Result<Option<usize>, ()> {
+    fn find_in_chain(&self, key: i32) -> Result<Option<(usize, &Segment)>, ()> {
         let layout = self.layout();
         let mut next = layout.buckets[bucket_of(key)].load(SeqCst);
         for _ in 0..SEGMENTS {
             let Some(index) = (next as usize).checked_sub(1) else { return Ok(None) };
             let Some(segment) = self.segment(index) else { return Err(()) };
             if segment.key.load(SeqCst) == key as u32 && segment.load().state == State::Live {
-                return Ok(Some(index));
+                return Ok(Some((index, segment)));
             }
             next = layout.next[index].load(SeqCst);
         }
@@ -140,8 +145,9 @@ impl Registry {
 
     #[cold]
     #[inline(never)]
-    fn find_in_slots(&self, key: i32) -> Option<usize> {
-        self.segments().iter().position(|segment| segment.key.load(SeqCst) == key as u32 && segment.load().state == State::Live)
+    fn find_in_slots(&self, key: i32) -> Option<(usize, &Segment)> {
+        let mut slots = self.segments().iter().enumerate();
+        slots.find(|(_, segment)| segment.key.load(SeqCst) == key as u32 && segment.load().state == State::Live)
     }
 }
 

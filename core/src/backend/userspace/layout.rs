@@ -58,7 +58,7 @@ pub struct Header {
     pub shmmax: AtomicU64,
     pub shmmni: AtomicU64,
     pub shmall: AtomicU64,
-    /// Who is changing the books: see [`super::lock`].
+    /// Who is changing the books: see [`super::books`].
     pub writer: AtomicU64,
     /// Odd while chains change, so that a reader looks again.
     pub change: AtomicU64,

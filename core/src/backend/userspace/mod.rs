@@ -1,7 +1,7 @@
 //! System V shared memory in user space: a namespace is a directory of tmpfs with a registry that all its processes map.
 //!
 //! [`registry`] opens a namespace, [`layout`] says what the registry looks like, [`books`] changes it, [`holders`] counts attaches, [`life`]
-//! tells who is alive, [`files`] keeps segments' memory, [`huge`] that of huge pages, [`memory`] maps it, [`anchors`] make that cheap, [`attachments`] remembers
+//! tells who is alive, [`files`] keeps segments' memory, [`huge`] that of huge pages, [`kept`] saves the files of destroyed ones, [`memory`] maps it, [`anchors`] make that cheap, [`attachments`] remembers
 //! where, [`pieces`] follows what the host does to them by itself, [`permission`] is the kernel's rules, [`proc`] what /proc shows; here are the
 //! calls. Each checks in the order in which Linux does.
 //!
@@ -214,8 +214,8 @@ impl Userspace {
     #[inline(always)]
     pub fn get(&self, key: i32, size: u64, flags: i32) -> Result<u64, Errno> {
         if key != libc::IPC_PRIVATE {
-            while let Some(index) = self.registry.find(key) {
-                if let Some(result) = self.look_up(index, key, size, flags) {
+            while let Some(found) = self.registry.find(key) {
+                if let Some(result) = self.look_up(found, key, size, flags) {
                     return result;
                 }
             }
@@ -245,8 +245,7 @@ impl Userspace {
 
     /// shmget of a key that is there.
     #[inline(always)]
-    fn look_up(&self, index: usize, key: i32, size: u64, flags: i32) -> Option<Result<u64, Errno>> {
-        let segment = self.registry.segment(index)?;
+    fn look_up(&self, (index, segment): (usize, &Segment), key: i32, size: u64, flags: i32) -> Option<Result<u64, Errno>> {
         let word = segment.load();
         if flags & libc::IPC_CREAT != 0 && flags & libc::IPC_EXCL != 0 {
             return Some(Err(Errno::EEXIST));
@@ -279,8 +278,8 @@ impl Userspace {
         // Only a key has to be one's own: nothing else that is done here needs the lock.
         let mut writer = (key != libc::IPC_PRIVATE).then(|| registry.write(life));
         if key != libc::IPC_PRIVATE
-            && let Some(index) = registry.find(key)
-            && let Some(result) = self.look_up(index, key, size, flags)
+            && let Some(found) = registry.find(key)
+            && let Some(result) = self.look_up(found, key, size, flags)
         {
             return result;
         }
