@@ -43,7 +43,7 @@ impl Registry {
 
     /// Removes the file that free slot `index` has, if it has one.
     #[cold]
-    pub fn drop_kept(&self, index: usize, own: Life) {
+    fn drop_kept(&self, index: usize, own: Life) {
         let Some(segment) = self.segment(index) else { return };
         let word = segment.load();
         if word.state != State::Free || !word.has_file {

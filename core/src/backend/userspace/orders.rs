@@ -28,8 +28,17 @@ impl Namespace {
         let Userspace { registry, .. } = &self.processes[0];
         let header = &registry.layout().header;
         header.last.store(0, SeqCst);
+        // Lives come with the first call.
+        self.processes.iter().for_each(|process| _ = process.life().unwrap());
         header.kept.iter().for_each(|kept| kept.store(0, SeqCst));
-        (0..registry.segments().len()).for_each(|index| registry.drop_kept(index, self.processes[0].life().unwrap()));
+        // The same steps whether there is a file or not.
+        for (index, segment) in registry.segments().iter().enumerate() {
+            let word = segment.load();
+            if word.has_file {
+                registry.remove_file(&Found { index, segment, word });
+            }
+            segment.word.store(Word { has_file: false, ..word }.to_u64(), SeqCst);
+        }
     }
 
     /// A segment that the first process has attached, at the address.
