@@ -31,6 +31,7 @@ impl Namespace {
         // Lives come with the first call.
         self.processes.iter().for_each(|process| _ = process.life().unwrap());
         header.kept.iter().for_each(|kept| kept.store(0, SeqCst));
+        header.kept_at.store(0, SeqCst);
         // The same steps whether there is a file or not.
         for (index, segment) in registry.segments().iter().enumerate() {
             let word = segment.load();
