@@ -62,6 +62,16 @@ pub struct Userspace {
     hints: View<[AtomicU64; HINTS]>,
 }
 
+/// What a new segment is to be: shmget's arguments, whether it gets huge pages, and whose it is.
+#[derive(Clone, Copy)]
+struct New {
+    key: i32,
+    size: u64,
+    flags: i32,
+    is_huge: bool,
+    ids: u64,
+}
+
 /// A page of them.
 const HINTS: usize = 512;
 
@@ -274,7 +284,7 @@ impl Userspace {
         }
         let pages = size.checked_next_multiple_of(self.page_size).ok_or(Errno::ENOSPC)? / self.page_size;
         let life = self.life()?;
-        let (uid, gid) = (sys::geteuid(), sys::getegid());
+        let ids = ids(sys::geteuid(), sys::getegid());
         // Only a key has to be one's own: nothing else that is done here needs the lock.
         let mut writer = (key != libc::IPC_PRIVATE).then(|| registry.write(life));
         if key != libc::IPC_PRIVATE
@@ -308,7 +318,7 @@ impl Userspace {
         let mode = flags as u32 & 0o777;
         let begun = registry.begin();
         let made = registry.take_slot(life, if is_huge { u64::MAX } else { pages }, mode).and_then(|(found, before)| {
-            let made = self.fill(&found, before, key, size, flags, is_huge, (uid, gid));
+            let made = self.fill(&found, before, New { key, size, flags, is_huge, ids });
             if made.is_err() {
                 let free = Word { state: State::Free, owner: Life::NOBODY, ..found.segment.load() };
                 found.segment.word.store(free.to_u64(), SeqCst);
@@ -335,18 +345,10 @@ impl Userspace {
     }
 
     /// Counts a new segment in and fills its slot, which was `before`; returns what makes it visible.
-    fn fill(
-        &self,
-        found: &Found<'_>,
-        before: Word,
-        key: i32,
-        size: u64,
-        flags: i32,
-        is_huge: bool,
-        owner: (u32, u32),
-    ) -> Result<Word, Errno> {
+    fn fill(&self, found: &Found<'_>, before: Word, new: New) -> Result<Word, Errno> {
         let registry = &self.registry;
         let &Found { index, segment, word } = found;
+        let New { key, size, flags, is_huge, ids } = new;
         let mode = flags as u32 & 0o777;
         let pages = size.div_ceil(self.page_size);
         let mut sequence = word.sequence;
@@ -368,7 +370,6 @@ impl Userspace {
         segment.key.store(key as u32, Relaxed);
         segment.flags.store(flags as u32 & !0o777 | anchors, Relaxed);
         segment.size.store(size, Relaxed);
-        let ids = ids(owner.0, owner.1);
         let owner = &segment.owners[0];
         owner.ids.store(ids, Relaxed);
         owner.mode.store(mode.into(), Relaxed);
