@@ -340,6 +340,11 @@ fn completions_man_pages_and_version() {
         "shmgate",
         "shmgate-run",
         "shmgate-log",
+        "shmgate-ls",
+        "shmgate-show",
+        "shmgate-rm",
+        "shmgate-gc",
+        "shmgate-report",
         "shmgate-policy",
         "shmgate-policy-check",
         "shmgate-namespace",
@@ -352,13 +357,18 @@ fn completions_man_pages_and_version() {
         let text = fs::read_to_string(pages.join(format!("{page}.1"))).unwrap();
         assert!(text.contains(".SH SYNOPSIS\nshmgate") && text.contains(".SH NAME"), "{text}");
     }
-    assert_eq!(fs::read_dir(&pages).unwrap().count(), 11);
+    assert_eq!(fs::read_dir(&pages).unwrap().count(), 16);
     assert!(!pages.join("shmgate-man.1").exists() && !pages.join("shmgate-namespace-watch.1").exists());
     assert_eq!(shmgate(["--version"]).output().silent().stdout, concat!("shmgate ", env!("CARGO_PKG_VERSION"), "\n"));
     for arguments in [
         &["--help"][..],
         &["run", "--help"],
         &["log", "--help"],
+        &["ls", "--help"],
+        &["show", "--help"],
+        &["rm", "--help"],
+        &["gc", "--help"],
+        &["report", "--help"],
         &["policy", "check", "--help"],
         &["namespace", "--help"],
         &["namespace", "list", "--help"],
