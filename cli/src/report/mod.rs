@@ -175,8 +175,13 @@ impl Report {
         // Who is dead by now has left all its records: they come with the second look, and whoever is new then lives.
         let is_this_boot = [0, clock::this_boot()].contains(&timeline.reader().header().boot.load(Relaxed));
         let is_running = is_this_boot && members::has_processes(&session);
-        let exe = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).ok().filter(|_| is_running);
-        let exes: HashMap<u32, Option<PathBuf>> = timeline.images().map(|image| (image.pid, exe(image.pid))).collect();
+        let exe = |pid: u32| match fs::read_link(format!("/proc/{pid}/exe")) {
+            Ok(exe) if is_running => Exe::Is(exe),
+            // Another user's, or one in a user namespace: it is there.
+            Err(error) if is_running && error.kind() == io::ErrorKind::PermissionDenied => Exe::Hidden,
+            _ => Exe::None,
+        };
+        let exes: HashMap<u32, Exe> = timeline.images().map(|image| (image.pid, exe(image.pid))).collect();
         slots.extend(timeline.poll());
 
         let mut fold = Fold::new(timeline.images(), policy.clone());
@@ -195,8 +200,9 @@ impl Report {
         let ledger = session.ledger().ok();
         let noted = ledger.map(|ledger| ledger.noted_segments().map(|one| (one.shmid, one.key)).collect::<HashSet<_>>());
         let is_alive = |program: &Program, process: &Process| match exes.get(&process.pid) {
-            None => true,
-            Some(exe) => exe.as_ref().is_some_and(|exe| is_of(exe, program)),
+            None | Some(Exe::Hidden) => true,
+            Some(Exe::Is(exe)) => is_of(exe, program),
+            Some(Exe::None) => false,
         };
         lives::settle(&mut model, &noted, &is_alive);
         let findings = watch.finish(&model, policy.as_ref());
@@ -247,6 +253,14 @@ impl Report {
     fn see_all(&self) -> String {
         format!("shmgate report --json {}", quoted(&self.directory))
     }
+}
+
+/// What /proc tells of a process's executable.
+enum Exe {
+    Is(PathBuf),
+    Hidden,
+    /// There is no such process, or it is dead.
+    None,
 }
 
 /// True if a process with this executable runs the program.
