@@ -27,11 +27,7 @@ const ALIVE: Duration = Duration::from_millis(250);
 /// Prints the records; returns the exit status.
 pub fn log(options: &LogOptions) -> Result<u8, Failure> {
     let path = options.session.join("journal");
-    if sessions::is_none(&options.session) {
-        let hint = "name the directory that was given to shmgate run --session";
-        return Err(Failure::usage(format!("session {}: no journal is there; {hint}", options.session.display())));
-    }
-    let session = Session::open(&options.session).map_err(Failure::usage)?;
+    let session = sessions::open(&options.session)?;
     // A policy that can't be read costs the rules' names, and is said after the records.
     let (policy, policy_fault) = match session.policy() {
         Ok(policy) => (policy, None),

@@ -163,9 +163,18 @@ fn has_journal(dir: &Path) -> bool {
 }
 
 /// True for a directory that is no session's, whoever may own it.
-pub fn is_none(dir: &Path) -> bool {
+fn is_none(dir: &Path) -> bool {
     let missing = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
     dir.is_dir() && fs::symlink_metadata(dir.join("journal")).is_err_and(missing)
+}
+
+/// The session in `dir`, to read what it recorded.
+pub fn open(dir: &Path) -> Result<Session, Failure> {
+    if is_none(dir) {
+        let hint = "name the directory that was given to shmgate run --session";
+        return Err(Failure::usage(format!("session {}: no journal is there; {hint}", dir.display())));
+    }
+    Session::open(dir).map_err(Failure::usage)
 }
 
 /// What a session that is joined has counted.

@@ -7,7 +7,7 @@
 mod segments;
 
 use rustc_hash::FxHashMap as HashMap;
-use shmgate_core::call::{Call, CallKind, Verdict};
+use shmgate_core::call::{Call, Verdict};
 use shmgate_core::journal::{Image, timeline};
 use shmgate_core::policy::{Action, Policy};
 use shmgate_core::text::Event;
@@ -150,7 +150,7 @@ impl Fold {
         let who = &mut self.model.processes[process as usize].counts;
         let of_program = &mut self.model.programs[program as usize];
         for counts in [&mut self.model.counts, who, &mut of_program.counts].into_iter().chain(by_key) {
-            count(counts, event);
+            counts.add(event);
         }
         if let (Err(errno), false) = (event.outcome.result, matches!(event.outcome.verdict, Verdict::Denied(_))) {
             *of_program.errnos.entry((event.call.kind() as u8, errno.0)).or_default() += 1;
@@ -240,18 +240,8 @@ impl Fold {
     }
 }
 
-fn count(counts: &mut Counts, event: &Event<'_>) {
-    counts.calls[event.call.kind() as usize - CallKind::Shmget as usize] += 1;
-    match event.outcome.verdict {
-        Verdict::Denied(_) => counts.denied += 1,
-        _ if event.outcome.result.is_err() => counts.errors += 1,
-        _ => {}
-    }
-    counts.would_deny += u64::from(matches!(event.outcome.verdict, Verdict::WouldDeny(_)));
-}
-
 /// False for shmctl's commands that take an index, or nothing, for an id.
-fn names_a_segment(cmd: i32) -> bool {
+pub fn names_a_segment(cmd: i32) -> bool {
     matches!(cmd, libc::IPC_RMID | libc::IPC_SET | libc::IPC_STAT | libc::SHM_LOCK | libc::SHM_UNLOCK)
 }
 

@@ -19,6 +19,10 @@ mod table;
 mod text;
 mod words;
 
+pub use fold::names_a_segment;
+pub use model::Counts;
+pub use words::plural;
+
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -159,11 +163,7 @@ pub fn now() -> u64 {
 impl Report {
     /// Reads the session in `directory`, as far as it has come. A page wants all records.
     fn of(directory: &Path, wants_records: bool) -> Result<Report, Failure> {
-        if sessions::is_none(directory) {
-            let hint = "name the directory that was given to shmgate run --session";
-            return Err(Failure::usage(format!("session {}: no journal is there; {hint}", directory.display())));
-        }
-        let session = Session::open(directory).map_err(Failure::usage)?;
+        let session = sessions::open(directory)?;
         let path = directory.join("journal");
         // A policy that can't be read costs the rules' names and the quotas, and is said after the report.
         let (policy, policy_fault) = match session.policy() {

@@ -4,6 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use shmgate_core::call::{CallKind, Verdict};
+use shmgate_core::text::Event;
+
 /// The index of a thing in one of [`Model`]'s lists.
 pub type Index = u32;
 
@@ -40,6 +43,17 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Counts a call.
+    pub fn add(&mut self, event: &Event<'_>) {
+        self.calls[event.call.kind() as usize - CallKind::Shmget as usize] += 1;
+        match event.outcome.verdict {
+            Verdict::Denied(_) => self.denied += 1,
+            _ if event.outcome.result.is_err() => self.errors += 1,
+            _ => {}
+        }
+        self.would_deny += u64::from(matches!(event.outcome.verdict, Verdict::WouldDeny(_)));
+    }
+
     pub fn total(&self) -> u64 {
         self.calls.iter().sum()
     }

@@ -64,7 +64,8 @@ pub fn write_table(
     table::write(out, &is_number, &lines, table::has_colours())
 }
 
-fn style(column: &Column, segment: &Segment) -> Style {
+/// How a segment looks in a column.
+pub fn style(column: &Column, segment: &Segment) -> Style {
     match column.name {
         "PERMS" | "MODE" if segment.is_open_to_all() => Style::Warning,
         "STATUS" if segment.is_orphan() || segment.is_removed() => Style::Notice,

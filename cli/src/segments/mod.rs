@@ -8,28 +8,29 @@
 //! | `filter` | choosing among them |
 //! | `columns`, `table`, `json` | showing them |
 //! | `target` | naming one |
-//! | `holders`, `container` | who has it attached |
+//! | `holders`, `maps`, `container` | who has it attached |
 //! | `origin` | what journals and directories tell of it |
 //! | `keep` | what `gc` leaves alone |
 //! | `ls`, `show`, `remove` | the subcommands |
 //!
 //! Segments of other IPC namespaces than the command's own are not seen.
 
-mod columns;
+pub mod columns;
 mod container;
 mod filter;
-mod holders;
-mod json;
+pub mod holders;
+pub mod json;
 mod keep;
 mod kernel;
-mod ls;
+pub mod ls;
+pub mod maps;
 pub mod options;
-mod origin;
-mod processes;
+pub mod origin;
+pub mod processes;
 mod remove;
-mod show;
-mod survey;
-mod table;
+pub mod show;
+pub mod survey;
+pub mod table;
 mod target;
 mod users;
 

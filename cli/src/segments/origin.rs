@@ -33,7 +33,8 @@ impl Origin {
     ///
     /// # Errors
     /// A [`Failure`] for a session in `asked` that can't be read. Another is left out.
-    pub fn of(segment: &Segment, key: i32, search: &Search, asked: &[PathBuf]) -> Result<Origin, Failure> {
+    pub fn of(segment: &Segment, search: &Search, asked: &[PathBuf]) -> Result<Origin, Failure> {
+        let key = search.key(segment);
         let mut origin = Origin::default();
         for dir in asked {
             let session = Session::open(dir).map_err(Failure::usage)?;
@@ -77,6 +78,11 @@ impl Origin {
                 _ => {}
             }
         }
+    }
+
+    /// Notes since when a process, by its own pid, has something attached at `address`.
+    pub fn note(&mut self, pid: u32, address: u64, time: u64) {
+        self.attached.insert((pid, address), time);
     }
 
     /// Since when a process, by its own pid, has something attached at `address`: nanoseconds since the epoch.

@@ -6,8 +6,9 @@ use std::io::{self, Write as _};
 use shmgate_core::text::json::Utc;
 
 use super::columns::ALL;
-use super::holders::{self, Holder, Mapping, Search};
+use super::holders::{self, Holder, Search};
 use super::json::{self, SCHEMA, string};
+use super::maps::Mapping;
 use super::options::ShowOptions;
 use super::origin::{self, Found, Origin};
 use super::survey::Survey;
@@ -15,15 +16,14 @@ use super::table::{self, Cell, Style, printable};
 use super::{Place, Segment};
 use crate::failure::{FAILED, Failure, words, written};
 
-/// Everything that was found out.
-struct View<'a> {
-    segment: &'a Segment,
-    survey: &'a Survey,
-    search: Search,
-    /// The key by which it was created, 0 for IPC_PRIVATE, or if that is not known any more.
-    key: i32,
-    origin: Origin,
-    found: Found,
+/// Everything that was found out of a segment.
+pub struct View<'a> {
+    pub segment: &'a Segment,
+    pub survey: &'a Survey,
+    pub search: &'a Search,
+    pub origin: &'a Origin,
+    /// What a search for the key's path found, if there was one.
+    pub found: Option<&'a Found>,
 }
 
 /// Shows the segment; returns the exit status.
@@ -31,8 +31,8 @@ pub fn show(options: &ShowOptions) -> Result<u8, Failure> {
     let survey = Survey::of(&options.at)?;
     let segment = options.target.find(&survey)?;
     let search = holders::search(segment);
-    let key = if segment.key == 0 { search.first_key.unwrap_or(0) } else { segment.key };
-    let origin = Origin::of(segment, key, &search, &options.sessions)?;
+    let origin = Origin::of(segment, &search, &options.sessions)?;
+    let key = search.key(segment);
     let mut found = Found::default();
     for directory in &options.find_paths {
         directory.metadata().map_err(|error| Failure::new(FAILED, format!("{}: {}", directory.display(), words(&error))))?;
@@ -40,28 +40,30 @@ pub fn show(options: &ShowOptions) -> Result<u8, Failure> {
             origin::find(directory, key, &mut found);
         }
     }
-    let view = View { segment, survey: &survey, search, key, origin, found };
-    let text = if options.json { view.json() } else { view.text(!options.find_paths.is_empty()) };
+    let found = Some(&found).filter(|_| !options.find_paths.is_empty());
+    let view = View { segment, survey: &survey, search: &search, origin: &origin, found };
+    let text = if options.json { view.json() } else { view.text(table::has_colours()) };
     written(io::stdout().write_all(text.as_bytes()))?;
     Ok(survey.status())
 }
 
 /// The paths of which the key may have been made, each with its project.
-fn paths<'a>(origin: &'a Origin, found: &'a Found) -> impl Iterator<Item = (String, i32, &'static str)> + 'a {
+fn paths<'a>(origin: &'a Origin, found: Option<&'a Found>) -> impl Iterator<Item = (String, i32, &'static str)> + 'a {
     let recorded = origin.paths.iter().map(|(path, proj)| (path.clone(), *proj, "recorded"));
-    let searched = found.paths.iter().map(|(path, proj)| (path.to_string_lossy().into_owned(), i32::from(*proj), "found"));
-    recorded.chain(searched)
+    let searched = found.into_iter().flat_map(|found| &found.paths);
+    recorded.chain(searched.map(|(path, proj)| (path.to_string_lossy().into_owned(), i32::from(*proj), "found")))
 }
 
 impl View<'_> {
-    fn text(&self, has_searched: bool) -> String {
+    /// As a person reads it.
+    pub fn text(&self, has_colours: bool) -> String {
         let mut text = String::new();
-        self.write_segment(&mut text, has_searched);
+        self.write_segment(&mut text);
         if self.search.holders.is_empty() {
             text.push_str("\nNobody is seen to hold it.\n");
         } else {
             text.push('\n');
-            text.push_str(&self.holders_table());
+            text.push_str(&self.holders_table(has_colours));
         }
         if let Some(gap) = self.gap() {
             let _ = writeln!(text, "\n{gap}");
@@ -70,7 +72,7 @@ impl View<'_> {
     }
 
     /// Labels as `lsipc -i` has them.
-    fn write_segment(&self, text: &mut String, has_searched: bool) {
+    fn write_segment(&self, text: &mut String) {
         let Segment { key, id, size, rss, nattch, ctime, atime, dtime, .. } = *self.segment;
         let users = &self.survey.users;
         let mut line = |label: &str, value: &str| {
@@ -86,7 +88,7 @@ impl View<'_> {
         };
         line(
             "Key",
-            &match (key, self.key) {
+            &match (key, self.search.key(self.segment)) {
                 (0, 0) => "IPC_PRIVATE".into(),
                 (0, before) => format!("0x00000000, before its removal {before:#010x}"),
                 _ => column("KEY"),
@@ -113,14 +115,16 @@ impl View<'_> {
         line("Last detach", &time(dtime));
         line("Creator", &self.creator(&column("CREATOR")));
         line("Last user", &column("LAST"));
-        for (path, proj, how) in paths(&self.origin, &self.found) {
+        for (path, proj, how) in paths(self.origin, self.found) {
             line("Key made of", &format!("{}, project {} ({how})", printable(&path), project(proj)));
         }
-        if has_searched && self.found.paths.is_empty() {
-            line("Key made of", if self.key == 0 { "no path, as it has none" } else { "no file in the given directories" });
+        let Some(found) = self.found else { return };
+        if found.paths.is_empty() {
+            let has_key = self.search.key(self.segment) != 0;
+            line("Key made of", if has_key { "no file in the given directories" } else { "no path, as it has none" });
         }
-        if self.found.unreadable > 0 {
-            line("", &format!("({} directories can't be read)", self.found.unreadable));
+        if found.unreadable > 0 {
+            line("", &format!("({} directories can't be read)", found.unreadable));
         }
     }
 
@@ -139,8 +143,8 @@ impl View<'_> {
         format!("{shown}{command}{recorded}")
     }
 
-    /// A line a mapping.
-    fn holders_table(&self) -> String {
+    /// The processes that hold it, a line a mapping.
+    pub fn holders_table(&self, has_colours: bool) -> String {
         let heads = ["PID", "USER", "CONTAINER", "ADDRESS", "ACCESS", "SINCE", "COMMAND"];
         let mut rows = vec![heads.map(|name| Cell { text: name.into(), style: Style::Heading }).to_vec()];
         for holder in &self.search.holders {
@@ -155,13 +159,13 @@ impl View<'_> {
             }
             for mapping in &holder.mappings {
                 let since = self.since(holder, mapping).map_or("-".to_owned(), |time| table::utc(time / 1_000_000_000));
-                row(format!("{:#x}-{:#x}", mapping.range.start, mapping.range.end), access(mapping), since);
+                row(format!("{:#x}-{:#x}", mapping.range.start, mapping.range.end), mapping.access(), since);
             }
         }
         let mut out = Vec::new();
         let is_number = [true, false, false, false, false, false, false];
         // A Vec takes everything.
-        let _ = table::write(&mut out, &is_number, &rows, table::has_colours());
+        let _ = table::write(&mut out, &is_number, &rows, has_colours);
         String::from_utf8_lossy(&out).into_owned()
     }
 
@@ -186,7 +190,8 @@ impl View<'_> {
     }
 
     fn json(&self) -> String {
-        let Search { holders, unreadable, .. } = &self.search;
+        let Search { holders, unreadable, .. } = self.search;
+        let key = self.search.key(self.segment);
         let list = |items: Vec<String>| {
             if items.is_empty() { "[]".to_owned() } else { format!("[\n    {}]", items.join(",\n    ")) }
         };
@@ -199,10 +204,10 @@ impl View<'_> {
             "{{\"schema\":{SCHEMA},{},\n  \"original_key\":{},\"created\":{},\"created_by\":{},\n  \"paths\":{},\n  \"holders\":{},\n  \
              \"attaches_seen\":{},\"processes_unreadable\":{unreadable}}}\n",
             json::fields(&ALL, self.segment, self.survey),
-            optional((self.key != 0).then(|| format!("{:#010x}", self.key))),
+            optional((key != 0).then(|| format!("{key:#010x}"))),
             optional(created.map(|(time, _)| Utc(*time).to_string())),
             optional(created.and_then(|(_, exe)| exe.clone())),
-            list(paths(&self.origin, &self.found).map(path).collect()),
+            list(paths(self.origin, self.found).map(path).collect()),
             list(holders.iter().map(|holder| self.holder_json(holder)).collect()),
             self.search.attaches(),
         )
@@ -215,7 +220,7 @@ impl View<'_> {
                 "{{\"start\":\"{:#x}\",\"end\":\"{:#x}\",\"access\":\"{}\",\"since\":{}}}",
                 mapping.range.start,
                 mapping.range.end,
-                access(mapping),
+                mapping.access(),
                 optional(self.since(holder, mapping).map(|time| Utc(time).to_string()).as_deref())
             )
         };
@@ -232,12 +237,6 @@ impl View<'_> {
             holder.mappings.iter().map(mapping).collect::<Vec<_>>().join(",")
         )
     }
-}
-
-/// As maps write it.
-fn access(mapping: &Mapping) -> String {
-    let letter = |can: bool, letter: char| if can { letter } else { '-' };
-    [letter(mapping.can_read, 'r'), letter(mapping.can_write, 'w'), letter(mapping.can_execute, 'x')].iter().collect()
 }
 
 /// As ftok's callers write it: mostly a letter.

@@ -25,19 +25,27 @@ pub struct Survey {
     pub now: u64,
     pub processes: Processes,
     pub users: Users,
-    /// False if something can't be read, which has been said.
-    pub is_whole: bool,
+    /// What can't be read, and why.
+    pub faults: Vec<String>,
 }
 
 impl Survey {
+    /// Looks where `at` says, and says what can't be read.
+    ///
+    /// # Errors
+    /// As for [`Survey::look`].
+    pub fn of(at: &Where) -> Result<Survey, Failure> {
+        Survey::look(at).inspect(|found| found.faults.iter().for_each(say))
+    }
+
     /// Looks where `at` says.
     ///
     /// # Errors
     /// A [`Failure`] for a namespace that is none, and where the kernel was asked for and has no segments to offer.
-    pub fn of(at: &Where) -> Result<Survey, Failure> {
+    pub fn look(at: &Where) -> Result<Survey, Failure> {
         let processes = Processes::default();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let mut found = Survey { segments: Vec::new(), now, processes, users: Users::default(), is_whole: true };
+        let mut found = Survey { segments: Vec::new(), now, processes, users: Users::default(), faults: Vec::new() };
         let asks_all = !at.kernel && at.namespaces.is_empty();
         if at.kernel || asks_all {
             match kernel::segments(&found.processes) {
@@ -76,8 +84,7 @@ impl Survey {
         let survey::Survey { segments, processes: live } = match survey(dir) {
             Ok(survey) => survey,
             Err(error) => {
-                say(error);
-                self.is_whole = false;
+                self.faults.push(error);
                 return;
             }
         };
@@ -87,7 +94,7 @@ impl Survey {
 
     /// The exit status, if all else goes well.
     pub fn status(&self) -> u8 {
-        if self.is_whole { 0 } else { FAILED }
+        if self.faults.is_empty() { 0 } else { FAILED }
     }
 }
 

@@ -279,6 +279,12 @@ impl Ledger {
         self.counters(&self.layout().session, self.all_attaches())
     }
 
+    /// The same without asking a backend, once the dead are out of the books: segments that others removed may be among it.
+    pub fn noted_counters(&self) -> Counters {
+        self.settle_processes();
+        self.counters(&self.layout().session, self.all_attaches())
+    }
+
     fn counters(&self, usage: &Usage, attaches: u64) -> Counters {
         let bytes = usage.pages.get().saturating_mul(self.page_size);
         Counters { bytes, segments: usage.segments.get(), attaches }
