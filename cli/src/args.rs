@@ -12,6 +12,7 @@ use shmgate_core::policy::size::{self, SizeError};
 use crate::failure::{Failure, USAGE, written};
 use crate::report::{FailOnOption, ReportOptions};
 use crate::segments::options::{GcOptions, LsOptions, RmOptions, ShowOptions};
+use crate::top::options::TopOptions;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -44,6 +45,7 @@ pub enum Command {
     Show(ShowOptions),
     Rm(RmOptions),
     Gc(GcOptions),
+    Top(TopOptions),
     Report(ReportOptions),
     /// Work with policy files
     #[command(subcommand, arg_required_else_help = true)]

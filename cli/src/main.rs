@@ -6,6 +6,7 @@
 //! | `run` | `shmgate run`, with `environment`, `library`, `program` (and `elf`, `script`), `sessions` (and `members`), `child`, `summary`, `isolation` |
 //! | `log` | `shmgate log` |
 //! | `segments` | `shmgate ls`, `show`, `rm`, `gc` |
+//! | `top` | `shmgate top` |
 //! | `report` | `shmgate report`, and `run --fail-on` |
 //! | `symbols` | functions, files and lines of recorded callers |
 //! | `policy` | `shmgate policy check`, and `run`'s policy options |
@@ -38,6 +39,7 @@ mod sessions;
 mod summary;
 mod symbols;
 mod system;
+mod top;
 
 use std::process::ExitCode;
 
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Show(options) => segments::show(&options),
         Command::Rm(options) => segments::rm(&options),
         Command::Gc(options) => segments::gc(&options),
+        Command::Top(options) => top::top(&options),
         Command::Report(options) => report::report(&options),
         Command::Policy(PolicyCommand::Check { file }) => policy::check(&file),
         Command::Namespace(NamespaceCommand::List { json }) => namespace::list(json),

@@ -58,6 +58,28 @@ pub fn since_boot() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
+/// What a wait for input came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    There,
+    /// Not within the time, or a signal came.
+    Nothing,
+    /// There will be none: the terminal is gone.
+    Ended,
+}
+
+/// Waits for standard input, which is a terminal, at most for `time`.
+pub fn wait_for_input(time: Duration) -> Input {
+    let mut input = libc::pollfd { fd: libc::STDIN_FILENO, events: libc::POLLIN, revents: 0 };
+    let milliseconds = i32::try_from(time.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
+    // SAFETY: one valid pollfd.
+    match unsafe { libc::poll(&mut input, 1, milliseconds) } {
+        1.. if input.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0 => Input::Ended,
+        1.. => Input::There,
+        _ => Input::Nothing,
+    }
+}
+
 /// The ticks of the times in /proc, in a second.
 pub fn ticks_per_second() -> u64 {
     // SAFETY: it takes no pointer.

@@ -15,6 +15,8 @@ pub enum Value {
     Number(u64),
     /// Bytes.
     Size(u64),
+    /// Tenths a second.
+    Rate(u64),
     /// Seconds.
     Age(u64),
     /// Seconds since the epoch.

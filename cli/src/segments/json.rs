@@ -29,12 +29,14 @@ pub fn string(text: &str) -> String {
     Quoted { bytes: text.as_bytes(), json: true }.to_string()
 }
 
-fn write_value(out: &mut String, value: &Value) {
+/// A value.
+pub fn write_value(out: &mut String, value: &Value) {
     // A String takes everything.
     let _ = match value {
         Value::Nothing => write!(out, "null"),
         Value::Flag(is_so) => write!(out, "{is_so}"),
         Value::Number(number) | Value::Size(number) | Value::Age(number) => write!(out, "{number}"),
+        Value::Rate(tenths) => write!(out, "{}.{}", tenths / 10, tenths % 10),
         Value::Time(seconds) => write!(out, "\"{}\"", utc(*seconds)),
         Value::Text(text) => write!(out, "{}", Quoted { bytes: text.as_bytes(), json: true }),
         Value::Process(pid, name, is_gone) => {

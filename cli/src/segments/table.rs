@@ -88,6 +88,8 @@ pub fn text(value: &Value, in_bytes: bool) -> String {
         Value::Number(number) => number.to_string(),
         Value::Size(bytes) if in_bytes => bytes.to_string(),
         Value::Size(bytes) => size(*bytes),
+        Value::Rate(tenths @ 1..100) => format!("{}.{}", tenths / 10, tenths % 10),
+        Value::Rate(tenths) => (tenths / 10).to_string(),
         Value::Age(seconds) => age(*seconds),
         Value::Time(seconds) => utc(*seconds),
         Value::Text(text) => printable(text),
