@@ -189,6 +189,8 @@ fn rates_are_those_of_the_interval() {
     let churn = Run::new(program("churn")).arg("360").namespace(&namespace);
     churn.session(&session).output().silent().success();
     let look = |interval: &str| json(&namespace, &["--interval", interval, text(&session.directory())]);
+    let now = look("1");
+    assert_eq!((&now["in_use"]["segments"], &now["in_use"]["bytes"]), (&0.into(), &0.into()), "all were removed");
     // Five calls a round, all within the last hour.
     let hour = look("3600");
     assert_eq!((&hour["calls"]["total"], &hour["calls"]["a_second"]), (&1800.into(), &0.5.into()));

@@ -3,7 +3,7 @@
 //! Memory is bounded by what the session has, not by how long it calls: no call is kept. Like the report it knows nothing of forks and exits: a
 //! child's inherited attaches are not among a process's. Times are nanoseconds since the epoch.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use shmgate_core::call::{Call, Verdict};
 use shmgate_core::journal::Timeline;
 use shmgate_core::ledger::{self, Ledger};
 use shmgate_core::policy::Policy;
+use shmgate_core::sys;
 use shmgate_core::text::Event;
 
 use crate::failure::Failure;
@@ -70,9 +71,16 @@ impl Activity {
         (u128::from(recent) * 10_000 / self.span.as_millis().max(1)) as u64
     }
 
-    /// What its processes have in use, as the session's books have it.
-    pub fn in_use(&self) -> Option<ledger::Counters> {
-        self.ledger.as_ref().map(Ledger::noted_counters)
+    /// What the session has in use of its quotas, if its books can be read: of the segments that they have, those that are there.
+    pub fn in_use(&self, there: &[Segment]) -> Option<ledger::Counters> {
+        let ledger = self.ledger.as_ref()?;
+        let there: HashSet<(i32, u64)> = there.iter().map(|segment| (segment.id, segment.size)).collect();
+        let mut used = ledger::Counters { attaches: ledger.live_attaches(), ..ledger::Counters::default() };
+        for segment in ledger.noted_segments().filter(|noted| there.contains(&(noted.shmid, noted.size))) {
+            used.segments += 1;
+            used.bytes = used.bytes.saturating_add(segment.size.checked_next_multiple_of(sys::page_size()).unwrap_or(u64::MAX));
+        }
+        Some(used)
     }
 
     /// Calls that could not be recorded.

@@ -72,7 +72,7 @@ fn to_json(sample: &Sample, activity: Option<&Activity>, order: &Grid, options: 
     if let Some(activity) = activity {
         let _ = writeln!(text, "  \"interval\":{},", activity.span.as_secs_f64());
         let _ = writeln!(text, "  {},\"lost\":{},", counts(activity, &activity.tally.counts), activity.lost());
-        let used = activity.in_use().map_or("null".into(), |used| {
+        let used = activity.in_use(&sample.survey.segments).map_or("null".into(), |used| {
             format!("{{\"bytes\":{},\"segments\":{},\"attaches\":{}}}", used.bytes, used.segments, used.attaches)
         });
         let limits = activity.policy.as_ref().map(|policy| policy.session).unwrap_or_default();

@@ -59,7 +59,7 @@ pub fn lines(sample: &Sample, activity: Option<&Activity>) -> Vec<Cell> {
     let mut lines = vec![Cell { text: first, style: Style::Plain }];
     if let Some(activity) = activity {
         lines.push(calls(activity));
-        lines.extend(in_use(activity));
+        lines.extend(in_use(sample, activity));
         let lost = Some(activity.lost()).filter(|lost| *lost > 0);
         let lost = lost.map(|lost| format!("{} could not be recorded", plural(lost, "call")));
         lines.extend(lost.into_iter().chain(activity.faults()).map(|text| Cell { text, style: Style::Warning }));
@@ -88,8 +88,8 @@ fn calls(activity: &Activity) -> Cell {
 }
 
 /// What the session has in use, and of how much; `None` if its books can't be read.
-fn in_use(activity: &Activity) -> Option<Cell> {
-    let used = activity.in_use()?;
+fn in_use(sample: &Sample, activity: &Activity) -> Option<Cell> {
+    let used = activity.in_use(&sample.survey.segments)?;
     let limits = activity.policy.as_ref().map(|policy| policy.session).unwrap_or_default();
     let of = |limit: Option<u64>| limit.map_or(String::new(), |limit| format!(" of {limit}"));
     let bytes = limits.bytes.map_or(String::new(), |limit| format!(" of {}", Size(limit)));

@@ -279,10 +279,10 @@ impl Ledger {
         self.counters(&self.layout().session, self.all_attaches())
     }
 
-    /// The same without asking a backend, once the dead are out of the books: segments that others removed may be among it.
-    pub fn noted_counters(&self) -> Counters {
+    /// How many attaches the processes have that live.
+    pub fn live_attaches(&self) -> u64 {
         self.settle_processes();
-        self.counters(&self.layout().session, self.all_attaches())
+        self.all_attaches()
     }
 
     fn counters(&self, usage: &Usage, attaches: u64) -> Counters {
