@@ -9,19 +9,20 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use browser::Browser;
-use common::{place, refused, shmgate};
+use common::{compile, place, refused, shmgate};
 use serde_json::Value;
 use shmgate_testkit::compile::program;
 use shmgate_testkit::trial::trial;
 use shmgate_testkit::{Agent, Namespace, Outcome, Run, Session, Status, run_trials, trials};
 
 fn main() -> ExitCode {
-    let mut all = trials![a_page_is_one_file, what_cannot_be_written_is_said, names_are_no_html];
-    let in_browser: [(&str, fn()); 6] = [
+    let mut all = trials![a_page_is_one_file, what_cannot_be_written_is_said, names_are_no_html, equal_stacks_are_there_once];
+    let in_browser: [(&str, fn()); 7] = [
         ("a_page_tells_the_session", a_page_tells_the_session),
         ("the_keyboard_is_enough", the_keyboard_is_enough),
         ("tables_are_sorted_and_filtered", tables_are_sorted_and_filtered),
         ("a_page_has_two_looks", a_page_has_two_looks),
+        ("calls_have_their_lines", calls_have_their_lines),
         ("a_long_session_is_quick", a_long_session_is_quick),
         ("an_empty_session_has_a_page", an_empty_session_has_a_page),
     ];
@@ -94,6 +95,10 @@ fn a_page_is_one_file() {
     assert_eq!(data["records"]["segment"], serde_json::json!([0, 1, 0, 1, null, null, null, 1, 0, 1]));
     assert_eq!(data["attaches"]["segment"], serde_json::json!([0, 1]));
     assert_eq!((&data["calls"], &data["denied"], &data["limits"]["bytes"]), (&10.into(), &2.into(), &65536.into()));
+    // No stacks were recorded.
+    for list in [&data["stacks"], &data["lines"], &segments["stack"], &data["attaches"]["stack"], &data["records"]["stack"]] {
+        assert_eq!(list, &serde_json::json!([]));
+    }
     // The same findings as the other forms have.
     let json: Value = serde_json::from_str(&report(&session.directory(), &["--json"]).silent().stdout).unwrap();
     let summaries =
@@ -123,6 +128,27 @@ fn names_are_no_html() {
     let reason = data["strings"].as_array().unwrap().iter().find(|one| one.as_str().unwrap().contains("onerror"));
     assert!(reason.unwrap().as_str().unwrap().contains("</script><img"), "{data}");
     assert!(data["programs"][0]["exe"].as_str().unwrap().ends_with(HOSTILE), "{data}");
+}
+
+fn equal_stacks_are_there_once() {
+    let temp = place();
+    let dir = temp.path().join("s");
+    let run = shmgate(["run", "-q", "--callers", "--session"]).arg(&dir).args(["--", "sh", "-c", "\"$0\" 9; \"$0\" 9"]);
+    run.arg(program("churn")).output().silent();
+    let data = data(&fs::read_to_string(written(&dir)).unwrap());
+    // Two processes, and each of nine times five calls, have the same five.
+    let stacks = data["stacks"].as_array().unwrap();
+    assert_eq!((stacks.len(), data["lines"].as_array().unwrap().len()), (5, 5), "{data}");
+    let of = |list: &str| data[list]["stack"].as_array().unwrap();
+    assert_eq!(of("records").chunks(5).collect::<Vec<_>>(), [&of("records")[..5]; 18]);
+    assert_eq!((of("segments"), of("attaches")), (&vec![of("records")[0].clone(); 18], &vec![of("records")[1].clone(); 18]));
+    let line = |index: &Value| data["strings"][index.as_u64().unwrap() as usize].as_str().unwrap();
+    for (stack, short) in stacks.iter().zip(data["lines"].as_array().unwrap()) {
+        assert_eq!(stack.as_array().unwrap().len(), 1, "main is the last of interest: {data}");
+        let (whole, short) = (line(&stack[0]), line(short));
+        assert!(whole.starts_with("at main (/") && whole.contains("/churn+0x") && whole.ends_with(')'), "{whole}");
+        assert_eq!(short, format!("main ({}", &whole[whole.rfind('/').unwrap() + 1..]));
+    }
 }
 
 fn a_page_tells_the_session() {
@@ -241,13 +267,57 @@ fn a_page_has_two_looks() {
     assert_eq!(browser.ask(back), light, "the user's choice comes first");
 }
 
+fn calls_have_their_lines() {
+    let temp = place();
+    fs::create_dir(temp.path().join("callers")).unwrap();
+    let program = compile("callers/leak", temp.path(), &["-g", "-O1", "-fno-inline"]);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/callers/leak.c");
+    let text = fs::read_to_string(&source).unwrap();
+    let line = |mark: &str| 1 + text.lines().position(|line| line.ends_with(&format!("/* {mark} */"))).unwrap();
+    let file = source.display();
+    let stack = |mark: &str| format!("at make ({file}:{})\nby main ({file}:{})\n", line("make"), line(mark));
+    let dir = temp.path().join("s");
+    shmgate(["run", "-q", "--callers", "--session"]).arg(&dir).arg("--").arg(program).output().silent();
+
+    let mut browser = Browser::start();
+    browser.open(&written(&dir));
+    let findings = browser.text("#findings");
+    assert!(findings.contains("key=0x5e000072, size=4096, IPC_CREAT|0600) = "), "{findings}");
+    let leak = browser.text("#findings .kind:has(.error) pre");
+    assert!(leak.ends_with(&format!("us>\n{}", stack("left"))), "{leak}");
+    // The segment's details.
+    browser.ask("document.getElementById('timeline').focus()");
+    browser.press("ArrowDown");
+    assert_eq!(browser.text("#details .wide"), format!("Where it was created{}", stack("removed")));
+    browser.press("ArrowDown");
+    assert_eq!(browser.text("#details .wide"), format!("Where it was created{}", stack("left")));
+    // A call's, by keyboard, and calls by the function that made them.
+    browser.ask("document.getElementById('tab-4').click()");
+    let box_below = "#panel-4 .below";
+    assert_eq!(browser.ask(&format!("document.querySelector('{box_below}').hidden")), true);
+    browser.ask("document.querySelector('#panel-4 .table').focus()");
+    browser.press("End");
+    let told = browser.text(box_below);
+    assert!(told.contains(", IPC_RMID, ") && told.contains("at main (") && !told.contains("make"), "{told}");
+    browser.press("Home");
+    let told = browser.text(box_below);
+    assert!(told.contains("shmget(key=0x5e000071") && told.ends_with(&stack("removed")), "{told}");
+    browser.ask("document.getElementById('filter').focus()");
+    "make leak".chars().for_each(|key| browser.press(&key.to_string()));
+    assert_eq!(browser.text("#count"), "4 of 5 rows");
+    assert!(browser.complaints.is_empty(), "{:#?}", browser.complaints);
+}
+
 fn a_long_session_is_quick() {
     let temp = place();
     let dir = temp.path().join("s");
-    let run = shmgate(["run", "-q", "--session"]).arg(&dir).arg("--").arg(program("churn")).arg("20000");
+    let run = shmgate(["run", "-q", "--callers", "--session"]).arg(&dir).arg("--").arg(program("churn")).arg("20000");
     assert_eq!(run.output().silent().status, Status::Exited(0));
     let mut browser = Browser::start();
-    browser.open(&written(&dir));
+    let page = written(&dir);
+    let size = fs::metadata(&page).unwrap().len();
+    assert!(size < 10_000_000, "100,000 calls with their stacks take {size} bytes");
+    browser.open(&page);
     assert!(browser.text("#totals").contains("Calls100,000"), "{}", browser.text("#totals"));
     assert_eq!(browser.text("#count"), "20,000 rows");
     browser.ask("document.querySelector('#panel-0 .table').focus()");

@@ -4,6 +4,8 @@
 //! no browser runs anything; the page's scripts make text nodes of its strings, never HTML.
 
 mod data;
+mod interned;
+mod object;
 pub mod records;
 
 use std::fs::File;
@@ -16,9 +18,10 @@ use crate::failure::{FAILED, Failure, words};
 const PAGE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
 /// In the order in which they need each other.
-const SCRIPTS: [&str; 9] = [
+const SCRIPTS: [&str; 10] = [
     include_str!("page/format.js"),
     include_str!("page/data.js"),
+    include_str!("page/stacks.js"),
     include_str!("page/chart.js"),
     include_str!("page/bars.js"),
     include_str!("page/details.js"),

@@ -2,10 +2,9 @@
 //!
 //! Long lists are columns, an array a field, and things refer to each other by index. Times are ns since the first call.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io::{self, Write};
 
-use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use shmgate_core::call::{CallKind, Verdict};
 use shmgate_core::sys::page_size;
@@ -13,12 +12,14 @@ use shmgate_core::text::Event;
 use shmgate_core::text::line::CallText;
 use shmgate_core::text::reason::ReasonText;
 
+use super::interned::Interned;
+use super::object::Object;
 use super::records::{Record, State};
 use crate::failure::quoted;
 use crate::report::Report;
 use crate::report::findings::{Finding, Kind};
 use crate::report::lives::is_created;
-use crate::report::model::{AttachEnd, End, Index, Model, Moment, Program, Segment};
+use crate::report::model::{Attach, AttachEnd, End, Index, Model, Moment, Program, Segment};
 use crate::report::words::{path, plural, printable};
 
 /// As much of each long list goes into a page, which a browser is to open at once.
@@ -28,16 +29,25 @@ const MOST_FINDINGS: usize = 1000;
 
 /// Writes the object.
 pub fn write(report: &mut Report, out: &mut dyn Write) -> io::Result<()> {
-    let mut object = Object { out, separator: "{" };
+    let mut object = Object::new(out);
     overview(report, &mut object)?;
     let base = base(&report.model);
     let leaked: HashSet<Index> =
         report.findings.iter().filter(|one| one.kind == Kind::Leak).filter_map(|one| one.segment).collect();
+    let mut interned = Interned::default();
     processes(&report.model, base, &mut object)?;
-    segments(&report.model, base, &leaked, &mut object)?;
-    attaches(&report.model, base, &mut object)?;
-    records(report, base, &mut object)?;
-    findings(report, base, &mut object)?;
+    let makers =
+        stacks(report, &mut interned, |model| model.segments.iter().take(MOST).map(|one| Some(one.met.slot)).collect());
+    segments(&report.model, base, &leaked, makers, &mut object)?;
+    let attachers = stacks(report, &mut interned, |model| {
+        attaches_in(model).map(|one| (!one.is_inherited).then_some(one.from.slot)).collect()
+    });
+    attaches(&report.model, base, attachers, &mut object)?;
+    records(report, base, &mut interned, &mut object)?;
+    findings(report, base, &mut interned, &mut object)?;
+    object.column("strings", interned.strings.iter())?;
+    object.column("stacks", interned.stacks.iter())?;
+    object.column("lines", interned.lines.iter())?;
     object.end()
 }
 
@@ -95,6 +105,18 @@ fn overview(report: &Report, object: &mut Object<'_>) -> io::Result<()> {
     object.column("keys", keys)
 }
 
+/// A column of stacks: those of the calls in these slots. It is empty if none was recorded.
+type Stacks = Vec<Option<usize>>;
+
+fn stacks(report: &mut Report, interned: &mut Interned, slots: impl FnOnce(&Model) -> Vec<Option<u64>>) -> Stacks {
+    let slots = slots(&report.model);
+    if_any(slots.into_iter().map(|slot| interned.stack(report, slot?)).collect())
+}
+
+fn if_any(stacks: Stacks) -> Stacks {
+    if stacks.iter().any(Option::is_some) { stacks } else { Stacks::new() }
+}
+
 /// What is too much for a page, and where it is.
 fn left_out(report: &Report) -> Option<String> {
     let model = &report.model;
@@ -133,7 +155,7 @@ fn processes(model: &Model, base: u64, object: &mut Object<'_>) -> io::Result<()
     })
 }
 
-fn segments(model: &Model, base: u64, leaked: &HashSet<Index>, object: &mut Object<'_>) -> io::Result<()> {
+fn segments(model: &Model, base: u64, leaked: &HashSet<Index>, stacks: Stacks, object: &mut Object<'_>) -> io::Result<()> {
     object.object("segments", |columns| {
         let list = || model.segments.iter().take(MOST);
         let time = |moment: &Option<Moment>| moment.as_ref().map(|moment| since(base, moment.time));
@@ -151,7 +173,8 @@ fn segments(model: &Model, base: u64, leaked: &HashSet<Index>, object: &mut Obje
         columns.column("to", list().map(|one| gone(one).map(|gone| since(base, gone))))?;
         columns.column("attaches", list().map(|one| one.attaches))?;
         columns.column("open", list().map(|one| one.open))?;
-        columns.column("leaked", (0..).zip(list()).map(|(index, _)| u8::from(leaked.contains(&index))))
+        columns.column("leaked", (0..).zip(list()).map(|(index, _)| u8::from(leaked.contains(&index))))?;
+        columns.column("stack", stacks.iter())
     })
 }
 
@@ -160,59 +183,49 @@ fn gone(segment: &Segment) -> Option<u64> {
     segment.destroyed.or(segment.vanished).map(|gone| gone.max(segment.met.time))
 }
 
-fn attaches(model: &Model, base: u64, object: &mut Object<'_>) -> io::Result<()> {
+/// The attaches that the page has.
+fn attaches_in(model: &Model) -> impl Iterator<Item = &Attach> {
+    model.attaches.iter().take(MOST).filter(|one| (one.segment as usize) < MOST)
+}
+
+fn attaches(model: &Model, base: u64, stacks: Stacks, object: &mut Object<'_>) -> io::Result<()> {
     const ENDS: [AttachEnd; 4] = [AttachEnd::Open, AttachEnd::Detached, AttachEnd::ProcessEnd, AttachEnd::Replaced];
     object.object("attaches", |columns| {
-        let list = || model.attaches.iter().take(MOST).filter(|one| (one.segment as usize) < MOST);
+        let list = || attaches_in(model);
         columns.column("segment", list().map(|one| one.segment))?;
         columns.column("process", list().map(|one| one.from.process))?;
         columns.column("from", list().map(|one| since(base, one.from.time)))?;
         columns.column("to", list().map(|one| one.to.map(|to| since(base, to.max(one.from.time)))))?;
         columns.column("end", list().map(|one| ENDS.iter().position(|end| *end == one.end)))?;
         columns.column("flags", list().map(|one| u8::from(one.is_readonly) | u8::from(one.is_inherited) << 1))?;
-        columns.column("addr", list().map(|one| one.addr))
+        columns.column("addr", list().map(|one| one.addr))?;
+        columns.column("stack", stacks.iter())
     })
 }
 
-/// Strings of which many are the same.
-#[derive(Default)]
-struct Strings {
-    list: Vec<String>,
-    known: HashMap<String, usize>,
-}
-
-impl Strings {
-    fn index(&mut self, text: String) -> usize {
-        *self.known.entry(text).or_insert_with_key(|text| {
-            self.list.push(text.clone());
-            self.list.len() - 1
-        })
-    }
-}
-
 /// The calls: if they are too many, those that failed before others.
-fn records(report: &mut Report, base: u64, object: &mut Object<'_>) -> io::Result<()> {
+fn records(report: &mut Report, base: u64, interned: &mut Interned, object: &mut Object<'_>) -> io::Result<()> {
     let records = std::mem::take(&mut report.records);
     let failed = records.iter().filter(|record| record.state != State::Done).count().min(MOST);
     let mut room = [MOST - failed, failed];
-    let mut strings = Strings::default();
     let mut rows = Vec::with_capacity(records.len().min(MOST));
     for Record { slot, process, segment, state } in records {
         let room = &mut room[usize::from(state != State::Done)];
         let Some((left, event)) = room.checked_sub(1).zip(report.event(slot)) else { continue };
         *room = left;
-        let call = strings.index(CallText(&event.call).to_string());
-        let result = strings.index(result(&event));
+        let call = interned.string(CallText(&event.call).to_string());
+        let result = interned.string(result(&event));
         let reason = match event.outcome.verdict {
             Verdict::Denied(denial) | Verdict::WouldDeny(denial) => {
                 let text = ReasonText { denial, rule: event.rule }.to_string();
-                Some(strings.index(printable(text.as_bytes())))
+                Some(interned.string(printable(text.as_bytes())))
             }
             _ => None,
         };
         let segment = segment.filter(|segment| (*segment as usize) < MOST);
         let times = [since(base, event.time_ns), event.duration_ns as i64];
-        rows.push((times, state as u8, process, segment, call, result, reason));
+        let stack = interned.stack(report, slot);
+        rows.push((times, state as u8, process, segment, call, result, reason, stack));
     }
     // What came late has its place among the others by its time.
     rows.sort_by_key(|row| row.0[0]);
@@ -224,9 +237,9 @@ fn records(report: &mut Report, base: u64, object: &mut Object<'_>) -> io::Resul
         columns.column("call", rows.iter().map(|row| row.4))?;
         columns.column("result", rows.iter().map(|row| row.5))?;
         columns.column("reason", rows.iter().map(|row| row.6))?;
-        columns.column("duration", rows.iter().map(|row| row.0[1]))
-    })?;
-    object.column("strings", strings.list.iter())
+        columns.column("duration", rows.iter().map(|row| row.0[1]))?;
+        columns.column("stack", if_any(rows.iter().map(|row| row.7).collect()).iter())
+    })
 }
 
 /// What a call returned, or the errno's name.
@@ -239,20 +252,21 @@ fn result(event: &Event<'_>) -> String {
     }
 }
 
-fn findings(report: &mut Report, base: u64, object: &mut Object<'_>) -> io::Result<()> {
+fn findings(report: &mut Report, base: u64, interned: &mut Interned, object: &mut Object<'_>) -> io::Result<()> {
     let list = std::mem::take(&mut report.findings);
     let some = list.chunk_by(|one, other| one.kind == other.kind).flat_map(|of_kind| of_kind.iter().take(MOST_FINDINGS));
-    let written = object.column("findings", some.map(|one| finding(report, base, one)));
+    let written = object.column("findings", some.map(|one| finding(report, base, interned, one)));
     report.findings = list;
     written
 }
 
-fn finding(report: &mut Report, base: u64, finding: &Finding) -> Value {
+fn finding(report: &mut Report, base: u64, interned: &mut Interned, finding: &Finding) -> Value {
     let evidence: Vec<Value> = finding
         .evidence
         .iter()
         .filter_map(|slot| {
-            report.event(*slot).map(|event| json!({"at": since(base, event.time_ns), "text": event.to_string()}))
+            let (at, text) = report.event(*slot).map(|event| (since(base, event.time_ns), event.to_string()))?;
+            Some(json!({"at": at, "text": text, "stack": interned.stack(report, *slot)}))
         })
         .collect();
     let Finding { kind, summary, segment, count, first, last, .. } = finding;
@@ -261,37 +275,4 @@ fn finding(report: &mut Report, base: u64, finding: &Finding) -> Value {
         "segment": segment.filter(|segment| (*segment as usize) < MOST), "count": count,
         "first": since(base, *first), "last": since(base, *last), "evidence": evidence,
     })
-}
-
-/// A JSON object, written field by field.
-struct Object<'a> {
-    out: &'a mut dyn Write,
-    separator: &'static str,
-}
-
-impl Object<'_> {
-    fn name(&mut self, name: &str) -> io::Result<()> {
-        write!(self.out, "{}\"{name}\":", std::mem::replace(&mut self.separator, ","))
-    }
-
-    fn field(&mut self, name: &str, value: &impl Serialize) -> io::Result<()> {
-        self.name(name)?;
-        Ok(serde_json::to_writer(&mut *self.out, value)?)
-    }
-
-    fn column<T: Serialize>(&mut self, name: &str, values: impl Iterator<Item = T>) -> io::Result<()> {
-        self.name(name)?;
-        Ok(serde_json::Serializer::new(&mut *self.out).collect_seq(values)?)
-    }
-
-    fn object(&mut self, name: &str, fill: impl FnOnce(&mut Object<'_>) -> io::Result<()>) -> io::Result<()> {
-        self.name(name)?;
-        let mut object = Object { out: &mut *self.out, separator: "{" };
-        fill(&mut object)?;
-        object.end()
-    }
-
-    fn end(self) -> io::Result<()> {
-        self.out.write_all(b"}")
-    }
 }

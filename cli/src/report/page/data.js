@@ -5,7 +5,7 @@
 // Lists are columns (an array a field), and things refer to each other by index. Times are ns since the session's first call.
 
 const session = JSON.parse(byId("data").textContent);
-const { programs, processes, segments, attaches, records, keys, findings, strings } = session;
+const { programs, processes, segments, attaches, records, keys, findings, strings, stacks, lines } = session;
 session.startNs = BigInt(session.start);
 
 /** What came of calls: by `records.state`. */

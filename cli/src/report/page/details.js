@@ -11,6 +11,12 @@ const callText = (record) => {
   return `${who(records.process[record])} ${strings[records.call[record]]}: ${result}`;
 };
 
+/** The same, and the line that it came from. */
+const callLines = (record, start = "") => {
+  const stack = stackOf(records, record);
+  return [`${start}${callText(record)}`, ...(stack === null ? [] : [`at ${lineText(stack)}`])];
+};
+
 /** A time as people read it, with the date and the nanoseconds under the pointer. */
 const moment = (ns) => (ns === null ? el("span", {}, "–") : el("span", { title: utc(session.startNs, ns) }, since(ns)));
 
@@ -43,7 +49,7 @@ function tipAt(timeline, place) {
   }
   const own = marksOf.of(segment);
   const near = own[firstFrom(own, time - 5 * scale.perPixel, timeOf)];
-  if (near !== undefined && timeOf(near) <= time + 5 * scale.perPixel) lines.push(callText(near));
+  if (near !== undefined && timeOf(near) <= time + 5 * scale.perPixel) lines.push(...callLines(near));
   return lines;
 }
 
@@ -55,7 +61,7 @@ function marksNear(scale, time, isDenied) {
   }
   if (near.length === 0) return null;
   const more = near.length > 3 ? [`and ${plural(near.length - 3, isDenied ? "more denial" : "more error")}`] : [];
-  return [...near.slice(0, 3).map((mark) => `${since(timeOf(mark))} ${callText(mark)}`), ...more];
+  return [...near.slice(0, 3).flatMap((mark) => callLines(mark, `${since(timeOf(mark))} `)), ...more];
 }
 
 /** Shows lines beside the pointer. */
@@ -78,6 +84,7 @@ function showDetails(timeline, segment) {
   const field = (name, ...value) => el("div", {}, el("dt", {}, name), el("dd", {}, ...value));
   const [own, failed] = [attachesOf.of(segment), marksOf.of(segment)];
   const removed = segments.removed[segment];
+  const stack = stackOf(segments, segment);
   const found = findings.filter((one) => one.segment === segment);
   box.replaceChildren(
     el("div", { class: "head" },
@@ -92,7 +99,9 @@ function showDetails(timeline, segment) {
       field(segments.created[segment] ? "Created" : "First seen", moment(segments.from[segment]), ` by ${who(segments.by[segment])}`),
       field("Removed", moment(removed), removed !== null ? ` by ${who(segments.removed_by[segment])}` : ""),
       field("Memory gone", moment(segments.to[segment])),
-      field("Backend", segments.backend[segment])),
+      field("Backend", segments.backend[segment]),
+      stack === null ? null
+        : el("div", { class: "wide" }, el("dt", {}, segments.created[segment] ? "Where it was created" : "Where it was first seen"), el("dd", {}, stackBox(stack)))),
     el("div", { class: "lists", tabindex: 0, role: "group", "aria-label": "Attaches, errors and denials of the segment" },
       attachList(own), markList(failed)));
   const attached = plural(segments.attaches[segment], "attach");
@@ -108,12 +117,26 @@ function list(title, heads, things, row) {
   return el("div", {}, el("table", { "aria-label": title }, el("thead", {}, cells("th", heads)), el("tbody", {}, body)), more);
 }
 
-const attachList = (own) => list("Attaches", ["Attached", "For", "Process", "Address", "How it ended"], own, (attach) => [
+const withLine = hasStacks ? ["Line"] : [];
+
+const attachList = (own) => list("Attaches", ["Attached", "For", "Process", "Address", "How it ended", ...withLine], own, (attach) => [
   moment(attaches.from[attach]),
   duration(attachEnd(attach) - attaches.from[attach]),
   who(attaches.process[attach]) + (attaches.flags[attach] & INHERITED ? ", from its parent" : "") + (attaches.flags[attach] & READONLY ? ", read-only" : ""),
   el("span", { class: "mono" }, `0x${attaches.addr[attach].toString(16)}`),
   ENDS[attaches.end[attach]],
+  ...(hasStacks ? [foldedStack(stackOf(attaches, attach))] : []),
 ]);
 
-const markList = (failed) => list("Errors and denials", ["At", "Call"], failed, (mark) => [moment(timeOf(mark)), el("span", { class: "mono" }, callText(mark))]);
+const markList = (failed) => list("Errors and denials", ["At", "Call", ...withLine], failed, (mark) => [
+  moment(timeOf(mark)),
+  el("span", { class: "mono" }, callText(mark)),
+  ...(hasStacks ? [foldedStack(stackOf(records, mark))] : []),
+]);
+
+/** Tells where a call came from, in `box`. */
+function showStack(box, record) {
+  const stack = stackOf(records, record);
+  box.hidden = stack === null;
+  if (stack !== null) box.replaceChildren(el("p", { class: "mono" }, `${since(timeOf(record))} ${callText(record)}`), stackBox(stack));
+}

@@ -88,12 +88,15 @@ function finding(timeline, one) {
     timeline.box.scrollIntoView({ block: "center", behavior: isCalm.matches ? "auto" : "smooth" });
     timeline.box.focus({ preventScroll: true });
   };
-  const lines = one.evidence.map(({ at, text }) => `${since(at).padEnd(12)} ${text}`);
-  const rest = one.count > lines.length ? [`and ${plural(one.count - lines.length, "more time")}`] : [];
+  const calls = one.evidence.map(({ at, text, stack }) => [
+    `${since(at).padEnd(12)} ${text}\n`,
+    stack === null ? null : el("span", { class: "stack" }, stackLines(stack)),
+  ]);
+  const rest = one.count > calls.length ? `and ${plural(one.count - calls.length, "more time")}` : null;
   return el("li", {},
     el("div", { class: "row" }, el("span", {}, one.summary), el("button", { type: "button", class: "plain", onclick: show }, "show")),
-    lines.length > 0
-      ? el("details", {}, el("summary", {}, one.count > 1 ? plural(one.count, "time") : "the call"), el("pre", { tabindex: 0 }, [...lines, ...rest].join("\n")))
+    calls.length > 0
+      ? el("details", {}, el("summary", {}, one.count > 1 ? plural(one.count, "time") : "the call"), el("pre", { tabindex: 0 }, calls.flat(), rest))
       : null);
 }
 

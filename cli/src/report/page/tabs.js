@@ -2,7 +2,10 @@
 
 // The tables: what columns they have, and what a row leads to.
 
-/** The tables' definitions by the tabs' names. `timeline` is where their rows lead to, `find(tab, text)` shows a tab's rows with `text`. */
+/**
+ * The tables' definitions by the tabs' names. `timeline` is where their rows lead to, `find(tab, text)` shows a tab's rows with `text`;
+ * `below(box, row)` tells of the active row in a box below the table.
+ */
 function tableDefinitions(timeline, find) {
   const at = (title, time, width = 116) => ({
     title, width, right: true, isTime: true, value: time, text: (row) => since(time(row)),
@@ -29,8 +32,10 @@ function tableDefinitions(timeline, find) {
       text("Call", (row) => strings[records.call[list[row]]], 400, { mono: true }),
       text("Result", (row) => strings[records.result[list[row]]], 130, { mono: true }),
       { title: "Took", width: 84, right: true, isTime: true, isCount: true, value: (row) => records.duration[list[row]], text: (row) => duration(records.duration[list[row]]) },
+      ...lineColumns((row) => stackOf(records, list[row])),
       text("Reason", (row) => (records.reason[list[row]] === null ? "–" : strings[records.reason[list[row]]]), 380),
     ],
+    below: hasStacks ? (box, row) => showStack(box, list[row]) : null,
     overlaps: (row, from, to) => timeOf(list[row]) >= from && timeOf(list[row]) <= to,
     open: (row) => timeline.showCall(list[row]),
   });
@@ -45,6 +50,7 @@ function tableDefinitions(timeline, find) {
         bytes("Size", (row) => segments.size[row]),
         text("Mode", (row) => segments.mode[row], 66, { mono: true, text: (row) => modeName(segments.mode[row]) }),
         text("Created by", (row) => (segments.created[row] ? who(segments.by[row]) : "(not here)"), 168, { look: (row) => (segments.created[row] ? null : "dim") }),
+        ...lineColumns((row) => stackOf(segments, row)),
         at("From", (row) => segments.from[row]),
         { title: "For", width: 92, right: true, isTime: true, isCount: true, value: lifetime, text: (row) => duration(lifetime(row)) },
         number("Attaches", (row) => segments.attaches[row], 90),
@@ -127,8 +133,10 @@ class Tabs {
     });
     const tab = this.tabs[index];
     if (!tab.table) {
-      tab.table = new Table(tab.name, tab.definition);
-      tab.panel.append(tab.table.element);
+      const { below } = tab.definition;
+      const box = below ? el("div", { class: "below", hidden: true }) : null;
+      tab.table = new Table(tab.name, below ? { ...tab.definition, choose: (row) => below(box, row) } : tab.definition);
+      tab.panel.append(...[tab.table.element, box].filter(Boolean));
     }
     byId("in-view").disabled = !tab.definition.overlaps;
     this.narrow();
