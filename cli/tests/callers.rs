@@ -8,10 +8,11 @@ use std::process::{Command, ExitCode};
 
 use common::{place, refused, shmgate};
 use serde_json::Value;
+use shmgate_testkit::trial::trial;
 use shmgate_testkit::{Outcome, run_trials, trials};
 
 fn main() -> ExitCode {
-    run_trials(trials![
+    let mut all = trials![
         a_plain_program,
         optimized_without_frame_pointers,
         what_was_made_part_of_another,
@@ -34,7 +35,12 @@ fn main() -> ExitCode {
         not_asked_for_nothing_is_kept,
         odd_settings_are_refused,
         a_damaged_stack_costs_no_record,
-    ])
+    ];
+    let name = "stripped_with_its_symbols_packed";
+    let has_xz = common::tool("xz").is_some();
+    let name = if has_xz { name.to_owned() } else { format!("{name} (skipped: needs xz)") };
+    all.push(trial(name, stripped_with_its_symbols_packed).with_ignored_flag(!has_xz));
+    run_trials(all)
 }
 
 fn source(name: &str) -> PathBuf {
@@ -267,6 +273,36 @@ fn stripped_without() {
     }
     let text = log(temp.path(), &[]).silent().stdout;
     assert!(text.contains(&format!("\n    at ?? ({}+0x", program.canonicalize().unwrap().display())), "{text}");
+}
+
+/// As Fedora's programs are: the names of functions in a file of their own, packed, in a section.
+fn stripped_with_its_symbols_packed() {
+    let temp = place();
+    let [program, bare, small, packed] = ["plain", "bare", "small", "small.xz"].map(|name| temp.path().join(name));
+    build("plain.c", &program, &["-O1"]);
+    tool("objcopy", &["--only-keep-debug".as_ref(), &program, &small]);
+    tool("xz", &["-9".as_ref(), &small]);
+    tool("strip", &["--strip-all".as_ref(), "-o".as_ref(), &bare, &program]);
+    let section = format!("--add-section=.gnu_debugdata={}", packed.display());
+    let with_section = || {
+        fs::remove_file(&program).unwrap();
+        tool("objcopy", &[section.as_ref(), &bare, &program]);
+    };
+    with_section();
+    let found = records(temp.path(), &[], &[&program]);
+    assert_eq!(frames(&found[0]), ["make ?:0", "aligned ?:0", "large ?:0", "main ?:0"]);
+    let text = log(temp.path(), &[]).silent().stdout;
+    assert!(text.contains(&format!("\n    at make ({}+0x", program.canonicalize().unwrap().display())), "{text}");
+    // Cut off, damaged, none.
+    let whole = fs::read(&packed).unwrap();
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    for bytes in [&whole[..whole.len() / 2], &damaged, b"\xfd7zXZ\0", b"none"] {
+        fs::write(&packed, bytes).unwrap();
+        with_section();
+        let found = read(temp.path());
+        assert_eq!((found.len(), &found[0]["callers"][0]["function"]), (2, &Value::Null));
+    }
 }
 
 fn compressed_and_split_information() {

@@ -138,7 +138,7 @@ fn equal_stacks_are_there_once() {
     let data = data(&fs::read_to_string(written(&dir)).unwrap());
     // Two processes, and each of nine times five calls, have the same five.
     let stacks = data["stacks"].as_array().unwrap();
-    assert_eq!((stacks.len(), data["lines"].as_array().unwrap().len()), (5, 5), "{data}");
+    assert_eq!((stacks.len(), data["lines"].as_array().unwrap().len()), (5, 5), "{stacks:?}");
     let of = |list: &str| data[list]["stack"].as_array().unwrap();
     assert_eq!(of("records").chunks(5).collect::<Vec<_>>(), [&of("records")[..5]; 18]);
     assert_eq!((of("segments"), of("attaches")), (&vec![of("records")[0].clone(); 18], &vec![of("records")[1].clone(); 18]));

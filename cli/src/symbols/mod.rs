@@ -2,7 +2,7 @@
 //! program was made of ([`module`], [`debug_file`]) for the names.
 //!
 //! Nothing is fetched from elsewhere, and a file that is not the one that ran (by its build id) is not asked. Where there is no debug
-//! information a frame has its module and the place in it, and the function if the file exports it.
+//! information a frame has its module and the place in it, and the function if a symbol table names it.
 
 mod debug_file;
 mod makers;

@@ -1,12 +1,18 @@
 //! A program or library, and what it and its debug file know about their code.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use addr2line::{Loader, demangle_auto};
-use object::read::{Object, ObjectSymbol, ReadCache};
+use lzma_rust2::XzReader;
+use object::read::{Object, ObjectSection, ObjectSymbol, ReadCache};
 
 use super::debug_file;
+
+/// As many KiB may unpacking a `.gnu_debugdata` take (xz -9 wants 65 MiB), and as many bytes come out of it.
+const MOST_TO_UNPACK: u32 = 128 << 10;
+const MOST_UNPACKED: u64 = 256 << 20;
 
 /// A function and a line at an address.
 #[derive(Debug, Default)]
@@ -78,20 +84,38 @@ impl Module {
     }
 }
 
-/// The functions that a file's symbol table names; those for the linker, where it has lost the others.
+/// The functions that a file's symbol tables name: the one for the linker too, where it has lost the other, and the one of `.gnu_debugdata`.
 fn symbols(path: &Path) -> Vec<(u64, u64, String)> {
     let Ok(file) = File::open(path) else { return Vec::new() };
     let cache = ReadCache::new(file);
     let Ok(file) = object::File::parse(&cache) else { return Vec::new() };
-    let mut symbols: Vec<_> = file
-        .symbols()
+    let mut symbols = functions(&file);
+    if let Some(small) = small_file(&file)
+        && let Ok(small) = object::File::parse(small.as_slice())
+    {
+        symbols.extend(functions(&small));
+    }
+    symbols.sort();
+    symbols
+}
+
+fn functions<'data>(file: &impl Object<'data>) -> Vec<(u64, u64, String)> {
+    file.symbols()
         .chain(file.dynamic_symbols())
         .filter(|symbol| symbol.is_definition() && symbol.kind() == object::SymbolKind::Text && symbol.size() > 0)
         .filter_map(|symbol| {
             let end = symbol.address().checked_add(symbol.size())?;
             Some((symbol.address(), end, symbol.name().ok()?.to_owned()))
         })
-        .collect();
-    symbols.sort();
-    symbols
+        .collect()
+}
+
+/// The file within the file that some distributions leave in stripped ones: the names of functions that others don't see, packed by xz.
+fn small_file<'data>(file: &impl Object<'data>) -> Option<Vec<u8>> {
+    let section = file.section_by_name(".gnu_debugdata")?;
+    let packed = section.data().ok()?;
+    let mut small = Vec::new();
+    // A damaged one may be no file, but it must not take all memory.
+    XzReader::new_mem_limit(packed, false, MOST_TO_UNPACK).take(MOST_UNPACKED).read_to_end(&mut small).ok()?;
+    Some(small)
 }

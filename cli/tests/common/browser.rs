@@ -1,6 +1,5 @@
 //! Chromium without a window, driven over its debugging pipe: enough to open a page, ask its scripts, and press keys.
 
-use std::env;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -14,9 +13,7 @@ use shmgate_testkit::{Process, Run};
 /// The browser of this machine, if it has one.
 pub fn find() -> Option<PathBuf> {
     let names = ["chromium", "chromium-browser", "chromium-headless-shell", "google-chrome"];
-    let path = env::var_os("PATH").unwrap_or_default();
-    let directories: Vec<PathBuf> = env::split_paths(&path).collect();
-    names.iter().find_map(|name| directories.iter().map(|directory| directory.join(name)).find(|file| file.exists()))
+    names.into_iter().find_map(super::common::tool)
 }
 
 /// A browser with one page.

@@ -25,6 +25,12 @@ pub fn run<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Run {
     shmgate(["run", "--"]).args(arguments)
 }
 
+/// A tool of this machine, if it has it.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.exists())
+}
+
 /// A place for a test's files.
 pub fn place() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("shmgate-cli-").tempdir().expect("temporary directory")
