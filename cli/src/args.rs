@@ -256,7 +256,8 @@ pub struct RunOptions {
     /// Keep the session in DIR, or join the session there; without it, the session is gone at the end
     #[arg(long, value_name = "DIR")]
     pub session: Option<PathBuf>,
-    /// Record where each call comes from: function, file and line of its callers, which shmgate log shows
+    /// Record where each call comes from: function, file and line of its callers, which shmgate log and report show (the lines of --log
+    /// don't; shmgate log --follow does, while the command runs)
     #[arg(long)]
     pub callers: bool,
     /// Run a command that can't be gated (static, setuid, another architecture) all the same

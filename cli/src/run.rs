@@ -55,6 +55,9 @@ pub fn run(options: &RunOptions) -> Result<u8, Failure> {
     if !options.quiet && options.namespace.is_some() && environment::kernel_serves(options) {
         say("warning: --namespace is not used, as the kernel serves the calls; add --backend userspace");
     }
+    if !options.quiet && options.callers && log.is_on() && !running.is_kept() {
+        say("warning: the log shows no callers; keep them with --session DIR, and read them with: shmgate log --follow DIR");
+    }
     if let Some(around) = sessions::left_limits(session.dir())
         && !options.quiet
     {

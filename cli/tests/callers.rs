@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         served_in_user_space,
         not_asked_for_nothing_is_kept,
         odd_settings_are_refused,
+        that_the_log_has_none_is_said,
         a_damaged_stack_costs_no_record,
     ];
     let name = "stripped_with_its_symbols_packed";
@@ -445,6 +446,26 @@ fn odd_settings_are_refused() {
     let run = || shmgate(["run", "-q"]);
     refused(&run().env("SHMGATE_CALLERS", "yes").args(["--", "true"]).output(), 2, &["SHMGATE_CALLERS", "use on or off"]);
     run().env("SHMGATE_CALLERS", "yes").args(["--callers", "--", "true"]).output().silent();
+}
+
+fn that_the_log_has_none_is_said() {
+    let temp = place();
+    let program = temp.path().join("plain");
+    build("plain.c", &program, &["-g", "-O1"]);
+    let (log, session) = (temp.path().join("calls"), temp.path().join("session"));
+    let run = |options: &[&str]| {
+        shmgate(["run", "--callers"]).args(options).arg("--log").arg(&log).arg("--").arg(&program).output().success().stderr
+    };
+    let said = run(&[]);
+    assert!(
+        said.starts_with("shmgate: warning: the log shows no callers; keep them with --session DIR")
+            && said.lines().count() == 1
+    );
+    assert_eq!(run(&["-q"]), "");
+    // They are kept.
+    assert_eq!(run(&["--session", session.to_str().unwrap()]), "");
+    plain_is_found(&read(temp.path()));
+    assert_eq!(fs::read_to_string(&log).unwrap().lines().count(), 6, "a line a call, and nothing else");
 }
 
 fn a_damaged_stack_costs_no_record() {

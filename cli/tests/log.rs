@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         a_damaged_policy_costs_the_names,
         no_journal_is_no_session,
         calls_are_followed_as_they_come,
+        callers_are_followed_too,
         following_what_is_over_ends,
         a_reader_that_leaves_is_no_error,
     ])
@@ -153,6 +154,31 @@ fn calls_are_followed_as_they_come() {
         agent.ask(&format!("get {key} 1 0"));
         let line = lines.next().expect("a line for each call");
         assert!(line.starts_with(&format!("{pid} shmget(key=0x0000000{key},")), "{line}");
+    }
+    agent.finish();
+    assert_eq!(lines.next(), None);
+    follower.wait().silent();
+}
+
+fn callers_are_followed_too() {
+    let (temp, namespace) = (place(), Namespace::fresh());
+    let dir = temp.path().join("s");
+    let run = shmgate(["run", "-q", "--callers", "--session"]).arg(&dir).arg("--").arg(program("agent")).namespace(&namespace);
+    let mut agent = Agent::start(run);
+    let pid = agent.number("pid");
+    let (follower, _stdin, stdout) = shmgate(["log", "--follow"]).arg(&dir).interactive();
+    let mut lines = Lines::of(stdout, follower.deadline());
+    for key in 1..=3 {
+        agent.ask(&format!("get {key} 1 0"));
+        let line = lines.next().expect("a line for each call");
+        assert!(line.starts_with(&format!("{pid} shmget(key=0x0000000{key},")), "{line}");
+        // Before the program ends, and up to main.
+        let mut line = lines.next().expect("a line for its caller");
+        assert!(line.starts_with("    at "), "{line}");
+        while !line.contains(" main (") {
+            line = lines.next().expect("callers up to main");
+            assert!(line.starts_with("    by "), "{line}");
+        }
     }
     agent.finish();
     assert_eq!(lines.next(), None);
