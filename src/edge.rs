@@ -2,6 +2,7 @@
 //!
 //! redhook would answer a panic by calling the real function, past every limit: nothing is left to it to catch.
 
+use core::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,6 +22,15 @@ pub unsafe fn gated<'a>(gate: &Gate, call: impl Fn() -> Call<'a>, quick: impl Fn
         // SAFETY: by the caller's promise.
         Ok(None) => unsafe { considered(gate, &call()) },
         Err(_) => answer(gate, &call(), || failed(gate, &call())),
+    }
+}
+
+/// Makes a call the quick way, or else the plain one, which also answers for a panic.
+#[inline(always)]
+pub fn direct(quick: impl FnOnce() -> Option<c_int>, plain: impl FnOnce() -> c_int) -> c_int {
+    match catch_unwind(AssertUnwindSafe(quick)) {
+        Ok(Some(value)) => value,
+        _ => plain(),
     }
 }
 

@@ -14,13 +14,13 @@
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 
-use libc::{key_t, pid_t, shmid_ds, size_t, uid_t};
+use libc::{IPC_PRIVATE, IPC_STAT, key_t, pid_t, shmid_ds, size_t, uid_t};
 use shmgate_core::call::{Call, NULL_PATH};
 use shmgate_core::errno::{Errno, HostErrno};
-use shmgate_core::gate::Gate;
+use shmgate_core::gate::{Course, Gate};
 use shmgate_core::names::SHM_ADVICE;
 
-use crate::edge::{answer, gated};
+use crate::edge::{answer, direct, gated};
 use crate::next;
 use crate::process::{Way, before_fork, gate, gate_if_on, in_child, in_parent, way};
 
@@ -35,7 +35,9 @@ redhook::hook! {
             // SAFETY: the host's own call.
             Way::Gate(gate) => unsafe { through_shmget(gate, key, size, shmflg) },
             // SAFETY: the host's own call.
-            Way::First => unsafe { first_shmget(key, size, shmflg) },
+            Way::Direct(gate) if key != IPC_PRIVATE => unsafe { direct_shmget(gate, key, size, shmflg) },
+            // SAFETY: the host's own call.
+            Way::Direct(_) | Way::First => unsafe { plain_shmget(key, size, shmflg) },
         }
     }
 }
@@ -48,7 +50,7 @@ redhook::hook! {
             // SAFETY: the host's own call.
             Way::Gate(gate) => unsafe { through_shmat(gate, shmid, shmaddr, shmflg) },
             // SAFETY: the host's own call.
-            Way::First => unsafe { first_shmat(shmid, shmaddr, shmflg) },
+            Way::Direct(_) | Way::First => unsafe { plain_shmat(shmid, shmaddr, shmflg) },
         }
     }
 }
@@ -61,7 +63,7 @@ redhook::hook! {
             // SAFETY: the host's own call.
             Way::Gate(gate) => unsafe { through_shmdt(gate, shmaddr) },
             // SAFETY: the host's own call.
-            Way::First => unsafe { first_shmdt(shmaddr) },
+            Way::Direct(_) | Way::First => unsafe { plain_shmdt(shmaddr) },
         }
     }
 }
@@ -74,15 +76,17 @@ redhook::hook! {
             // SAFETY: the host's own call.
             Way::Gate(gate) => unsafe { through_shmctl(gate, shmid, cmd, buf) },
             // SAFETY: the host's own call.
-            Way::First => unsafe { first_shmctl(shmid, cmd, buf) },
+            Way::Direct(gate) if cmd == IPC_STAT => unsafe { direct_stat(gate, shmid, buf) },
+            // SAFETY: the host's own call.
+            Way::Direct(_) | Way::First => unsafe { plain_shmctl(shmid, cmd, buf) },
         }
     }
 }
 
-/// Makes, for a hook, the function that goes through the gate, and the one for a thread's first call. Apart from the hook, they
-/// leave it without a stack frame of its own.
+/// Makes, for a hook, the function that goes through the gate, and the plain one for where nothing is set, or nothing but the userspace
+/// backend. Apart from the hook, they leave it without a stack frame of its own.
 macro_rules! beside {
-    ($through:ident, $first:ident, $type:ty, ($($name:ident: $of:ty),*), $call:expr) => {
+    ($through:ident, $plain:ident, $type:ty, ($($name:ident: $of:ty),*), $call:expr) => {
         #[inline(never)]
         unsafe extern "C" fn $through(gate: &Gate, $($name: $of),*) -> $type {
             let call = move || $call;
@@ -92,30 +96,44 @@ macro_rules! beside {
 
         #[cold]
         #[inline(never)]
-        unsafe extern "C" fn $first($($name: $of),*) -> $type {
-            match gate_if_on() {
+        unsafe extern "C" fn $plain($($name: $of),*) -> $type {
+            match gate() {
                 // SAFETY: the host's own call.
-                Some(gate) => unsafe { $through(gate, $($name),*) },
+                gate if gate.course() == Course::Through => unsafe { $through(gate, $($name),*) },
                 // SAFETY: the host's own call.
-                None => answer(gate(), &$call, || unsafe { gate().pass(&$call) }) as $type,
+                gate => answer(gate, &$call, || unsafe { gate.pass(&$call) }) as $type,
             }
         }
     };
 }
 
 beside!(
-    through_shmget, first_shmget, c_int, (key: key_t, size: size_t, flags: c_int),
+    through_shmget, plain_shmget, c_int, (key: key_t, size: size_t, flags: c_int),
     Call::Shmget { key, size: size as u64, flags }
 );
 beside!(
-    through_shmat, first_shmat, *mut c_void, (shmid: c_int, addr: *const c_void, flags: c_int),
+    through_shmat, plain_shmat, *mut c_void, (shmid: c_int, addr: *const c_void, flags: c_int),
     Call::Shmat { shmid, addr: addr as u64, flags }
 );
-beside!(through_shmdt, first_shmdt, c_int, (addr: *const c_void), Call::Shmdt { addr: addr as u64 });
+beside!(through_shmdt, plain_shmdt, c_int, (addr: *const c_void), Call::Shmdt { addr: addr as u64 });
 beside!(
-    through_shmctl, first_shmctl, c_int, (shmid: c_int, cmd: c_int, buf: *mut shmid_ds),
+    through_shmctl, plain_shmctl, c_int, (shmid: c_int, cmd: c_int, buf: *mut shmid_ds),
     Call::Shmctl { shmid, cmd, buf: buf as u64, set: None }
 );
+
+#[inline(never)]
+unsafe extern "C" fn direct_shmget(gate: &Gate, key: key_t, size: size_t, flags: c_int) -> c_int {
+    let quick = || gate.direct(|backend| backend.get_quickly(key, size as u64, flags));
+    // SAFETY: the host's own call.
+    direct(quick, || unsafe { plain_shmget(key, size, flags) })
+}
+
+#[inline(never)]
+unsafe extern "C" fn direct_stat(gate: &Gate, shmid: c_int, buf: *mut shmid_ds) -> c_int {
+    let quick = || gate.direct(|backend| backend.stat_quickly(shmid, buf as u64));
+    // SAFETY: the host's own call.
+    direct(quick, || unsafe { plain_shmctl(shmid, IPC_STAT, buf) })
+}
 
 /// shmget with AIX's wishes, which the next function is not to see.
 #[cold]

@@ -10,7 +10,7 @@ use once_cell::race::OnceBox;
 use shmgate_core::backend::kernel::{Functions, Kernel};
 use shmgate_core::backend::userspace::Userspace;
 use shmgate_core::errno::HostErrno;
-use shmgate_core::gate::Gate;
+use shmgate_core::gate::{Course, Gate};
 
 use crate::{clone, dlopen, next, proc_files};
 
@@ -33,18 +33,20 @@ pub enum Way {
     Gate(&'static Gate),
     /// Nothing is set and the call is counted: straight on.
     Past(&'static Functions),
-    /// Nothing is set, and it is a thread's first, or there is no gate yet: [`gate_if_on`] tells.
+    /// Straight to the userspace backend: nothing else is set.
+    Direct(&'static Gate),
+    /// Nothing is set, and it is a thread's first, or there is no gate yet, which tells.
     First,
 }
 
 /// Finds out where a call goes. There is no function call in it: a hook that jumps straight on needs no stack.
 #[inline(always)]
 pub fn way() -> Way {
-    match GATE.get() {
-        Some(gate) if gate.is_on() => Way::Gate(gate),
-        Some(gate) if gate.count_passed_quickly() => Way::Past(&gate.backend().kernel().0),
-        _ => Way::First,
+    let Some(gate) = GATE.get() else { return Way::First };
+    if gate.is_on() {
+        return if gate.course() == Course::Direct { Way::Direct(gate) } else { Way::Gate(gate) };
     }
+    if gate.count_passed_quickly() { Way::Past(&gate.backend().kernel().0) } else { Way::First }
 }
 
 /// The userspace backend, if the calling process has something attached in it. Makes no gate: without one nothing is attached.

@@ -10,7 +10,7 @@ mod quick;
 mod record;
 
 use core::cell::Cell;
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::ffi::{CString, OsStr};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -34,15 +34,24 @@ use crate::policy::rule::Caller;
 use crate::session::{Session, c_path};
 use crate::sys;
 
+/// Where calls go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Course {
+    /// Nothing is set: straight to the kernel.
+    Past,
+    /// Nothing is set but the userspace backend: straight to it.
+    Direct,
+    /// Through the gate.
+    Through,
+}
+
 /// The gate of a process.
 #[derive(Debug)]
 pub struct Gate {
-    /// False if calls may go straight to the backend.
-    on: AtomicBool,
+    /// A [`Course`].
+    course: AtomicU8,
     /// True if only the journal and the ledger have to know of a call that creates nothing.
     quick: AtomicBool,
-    /// True if nothing is set but the userspace backend.
-    direct: AtomicBool,
     backend: Served,
     identity: Identity,
     policy: Policy,
@@ -156,9 +165,8 @@ impl Gate {
 
     fn bare(backend: Served) -> Gate {
         Gate {
-            on: AtomicBool::new(false),
+            course: AtomicU8::new(Course::Past as u8),
             quick: AtomicBool::new(false),
-            direct: AtomicBool::new(false),
             backend,
             identity: Identity::new(),
             policy: Policy::default(),
@@ -214,10 +222,20 @@ impl Gate {
         self.fault = Some(format!("{fault}; shared memory calls are refused"));
     }
 
-    /// False if calls may go straight to the backend: nothing is set.
+    /// Where calls go.
+    #[inline]
+    pub fn course(&self) -> Course {
+        match self.course.load(Relaxed) {
+            course if course == Course::Past as u8 => Course::Past,
+            course if course == Course::Direct as u8 => Course::Direct,
+            _ => Course::Through,
+        }
+    }
+
+    /// False if nothing is set.
     #[inline]
     pub fn is_on(&self) -> bool {
-        self.on.load(Relaxed)
+        self.course.load(Relaxed) != Course::Past as u8
     }
 
     /// Sends the log to `target` from now on, or nowhere.
@@ -231,11 +249,17 @@ impl Gate {
         let serves = self.backend.userspace().is_some();
         // Only the backend as a whole knows of AIX's wishes.
         let advised = advice::is_any();
-        self.on.store(limits || serves || advised || self.journal.is_some() || self.log.is_on(), Relaxed);
         let quick = self.fault.is_none() && self.policy.rules.is_empty() && !self.log.is_on() && !advised;
         self.quick.store(quick && !serves && self.callers.is_none() && !cfg!(feature = "test-panic"), Relaxed);
-        let direct = quick && serves && !limits && self.journal.is_none();
-        self.direct.store(direct && !cfg!(feature = "test-panic"), Relaxed);
+        let through = limits || advised || self.journal.is_some() || self.log.is_on() || serves && cfg!(feature = "test-panic");
+        let course = if through {
+            Course::Through
+        } else if serves {
+            Course::Direct
+        } else {
+            Course::Past
+        };
+        self.course.store(course as u8, Relaxed);
     }
 
     /// True if `RTLD_DEEPBIND` is to be taken out of dlopen's flags.
@@ -276,18 +300,22 @@ impl Gate {
         &self.backend
     }
 
-    /// Makes a call where nothing is set, and counts it: a thread's first. The kernel may turn out not to serve it.
+    /// Makes a call where nothing is set, and counts it: a thread's first, or one that can't be made quickly. The kernel may turn out not to
+    /// serve it.
     ///
     /// # Errors
     /// The call's.
     ///
     /// # Safety
     /// The call is the host's own.
+    #[inline(always)]
     pub unsafe fn pass(&self, call: &Call<'_>) -> Result<u64, Errno> {
-        self.count_passed();
+        if !self.count_passed_quickly() {
+            self.count_passed();
+        }
         // SAFETY: by the caller's promise.
         let result = unsafe { self.backend.call(call) };
-        if self.backend.userspace().is_some() {
+        if self.course() == Course::Past && self.backend.userspace().is_some() {
             self.settle_on();
         }
         result

@@ -7,6 +7,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use super::Gate;
 use crate::backend::Backend;
+use crate::backend::userspace::Userspace;
 use crate::call::{Call, Outcome};
 use crate::errno::{self, Errno, HostErrno};
 use crate::identity::Me;
@@ -34,11 +35,10 @@ impl Gate {
     /// As for [`Gate::call`].
     #[inline(always)]
     pub unsafe fn quick(&self, call: &Call<'_>) -> Option<i64> {
-        let journal = match &self.journal {
-            Some(journal) if self.quick.load(Relaxed) => journal,
-            // SAFETY: by the caller's promise.
-            _ => return unsafe { self.direct(call) },
-        };
+        if !self.quick.load(Relaxed) {
+            return None;
+        }
+        let journal = self.journal.as_ref()?;
         let me = self.identity.quick_me()?;
         let backend = self.backend.kernel();
         let start = journal.now();
@@ -88,38 +88,14 @@ impl Gate {
         Some(for_c(result))
     }
 
-    /// Makes a call where nothing is set but the userspace backend.
-    ///
-    /// # Safety
-    /// As for [`Gate::call`].
+    /// Makes a call by `make` where nothing is set but the userspace backend, and counts it; returns what C gets, and errno stays. `None`, and
+    /// nothing has been done, if it takes [`Gate::pass`].
     #[inline(always)]
-    unsafe fn direct(&self, call: &Call<'_>) -> Option<i64> {
-        if !self.direct.load(Relaxed) {
-            return None;
-        }
-        let backend = self.backend.userspace()?;
-        if !self.identity.count_quickly() {
-            self.count_passed();
-        }
-        let mut errno = HostErrno::save();
-        let result = match *call {
-            Call::Shmget { key, size, flags } => backend.get(key, size, flags),
-            // SAFETY: by the caller's promise.
-            Call::Shmat { shmid, addr, flags } => unsafe { backend.shmat(shmid, addr, flags) },
-            // SAFETY: by the caller's promise.
-            Call::Shmdt { addr } => unsafe { backend.shmdt(addr) },
-            // SAFETY: by the caller's promise.
-            Call::Shmctl { shmid, cmd, buf, .. } => unsafe { backend.ctl(shmid, cmd, buf) },
-            Call::Ftok { .. } => return None,
-        };
-        match result {
-            Ok(value) => Some(value as i64),
-            Err(code) => {
-                cold_path();
-                errno.fail(code);
-                Some(-1)
-            }
-        }
+    pub fn direct(&self, make: impl FnOnce(&Userspace) -> Option<i32>) -> Option<i32> {
+        let me = self.identity.quick_me()?;
+        let result = make(self.backend.userspace()?)?;
+        me.count_call();
+        Some(result)
     }
 
     #[inline(always)]

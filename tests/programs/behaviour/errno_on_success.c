@@ -15,13 +15,17 @@ static int bad;
 int main(void)
 {
 	struct shmid_ds ds;
+	static char pages[2 * PAGE] __attribute__((aligned(PAGE)));
 	int shmid = private_segment(PAGE, 0600);
 	char *at;
 	KEEP(shmget(0x5e000030, PAGE, IPC_CREAT | 0600));
 	KEEP(shmget(0x5e000030, 0, 0));
+	KEEP(shmget(0x5e000030, 0, 0600));
 	KEEP(at = shmat(shmid, NULL, 0));
 	KEEP((at = shmat(shmid, NULL, 0), shmdt(at)));
 	KEEP(shmctl(shmid, IPC_STAT, &ds));
+	KEEP(shmctl(shmid, IPC_STAT, (struct shmid_ds *)pages));
+	KEEP(shmctl(shmid, IPC_STAT, (struct shmid_ds *)(pages + PAGE - 40)));
 	KEEP(shmctl(shmid, IPC_SET, &ds));
 	KEEP(shmctl(0, SHM_INFO, (struct shmid_ds *)&(struct shm_info){0}));
 	KEEP(ftok("/", 'x'));

@@ -109,22 +109,25 @@ impl Registry {
     }
 
     /// The segment with `key`, which is not IPC_PRIVATE, and its slot.
-    #[inline(always)]
     pub fn find(&self, key: i32) -> Option<(usize, &Segment)> {
-        let header = &self.layout().header;
         for _ in 0..4 {
-            let before = header.change.load(SeqCst);
-            if !before.is_multiple_of(2) {
-                break;
-            }
-            let found = self.find_in_chain(key);
-            if header.change.load(SeqCst) == before
-                && let Ok(found) = found
-            {
+            if let Ok(found) = self.find_quickly(key) {
                 return found;
             }
         }
         self.find_in_slots(key)
+    }
+
+    /// As [`Registry::find`]. `Err` if the chains change meanwhile, or for one that ends nowhere.
+    #[inline(always)]
+    pub(super) fn find_quickly(&self, key: i32) -> Result<Option<(usize, &Segment)>, ()> {
+        let change = &self.layout().header.change;
+        let before = change.load(SeqCst);
+        if !before.is_multiple_of(2) {
+            return Err(());
+        }
+        let found = self.find_in_chain(key)?;
+        if change.load(SeqCst) == before { Ok(found) } else { Err(()) }
     }
 
     /// `Err` for a chain that ends nowhere.

@@ -38,7 +38,7 @@ struct Usage {
 }
 
 impl Userspace {
-    /// shmctl, but for IPC_STAT.
+    /// shmctl.
     ///
     /// # Safety
     /// `buf` is the host's own, as it would give it to shmctl.
@@ -48,6 +48,10 @@ impl Userspace {
             return Err(Errno::EINVAL);
         }
         match cmd {
+            libc::IPC_STAT => {
+                let found = self.found(shmid).ok_or(Errno::EINVAL)?;
+                self.stat(&found, true, buf).map(|_| 0)
+            }
             libc::IPC_INFO => {
                 self.bury();
                 sys::write_host(buf, &self.limits()).map(|()| self.highest())
@@ -109,16 +113,25 @@ impl Userspace {
     }
 
     /// Fills `buf` with what is known about a segment; returns its id.
-    #[inline(always)]
-    pub(super) fn stat(&self, found: &Found<'_>, asks: bool, buf: u64) -> Result<u64, Errno> {
-        let &Found { segment, mut word, .. } = found;
+    fn stat(&self, found: &Found<'_>, asks: bool, buf: u64) -> Result<u64, Errno> {
+        let &Found { segment, word, .. } = found;
         // A call that is refused leaves the buffer alone, but for a reserved word at its end.
         let uid = sys::writable_by(buf, size_of::<libc::shmid_ds>());
         if asks && !permission::may_access_as(segment, word, READ, || uid.unwrap_or_else(|_| sys::geteuid())) {
             return Err(Errno::EACCES);
         }
         uid?;
-        let nattch = self.nattch(found);
+        // SAFETY: it can be written, and is shorter than a page.
+        unsafe { self.describe(found, self.nattch(found), buf) }
+    }
+
+    /// Writes what is known about a segment, which has `nattch` attaches, to `buf`; returns its id.
+    ///
+    /// # Safety
+    /// A `shmid_ds` can be written to `buf`.
+    #[inline(always)]
+    pub(super) unsafe fn describe(&self, found: &Found<'_>, nattch: u64, buf: u64) -> Result<u64, Errno> {
+        let &Found { segment, mut word, .. } = found;
         // SAFETY: zeros are a shmid_ds.
         let mut about: libc::shmid_ds = unsafe { core::mem::zeroed() };
         // IPC_SET fills the other owner and then switches: the one that was valid before and after the look is whole.
@@ -151,7 +164,7 @@ impl Userspace {
         about.shm_cpid = segment.cpid.load(SeqCst) as libc::pid_t;
         about.shm_lpid = segment.lpid.load(SeqCst) as libc::pid_t;
         about.shm_nattch = nattch as libc::shmatt_t;
-        // SAFETY: the kernel has just written to both ends, and it is shorter than a page.
+        // SAFETY: by the caller's promise.
         unsafe { core::ptr::write_unaligned(buf as *mut libc::shmid_ds, about) };
         Ok(found.id() as u64)
     }

@@ -6,7 +6,7 @@
 
 use core::sync::atomic::Ordering::SeqCst;
 
-use super::layout::{BLOCKS, Block, HOLDER_SEQUENCES, Holder, Layout, Segment, State, Word, id};
+use super::layout::{BLOCKS, Block, HOLDER_SEQUENCES, Holder, Layout, MOST_HELD, Segment, State, Word, id};
 use super::life::{Asker, Life};
 use super::now;
 use super::registry::Registry;
@@ -14,8 +14,6 @@ use crate::atomic::AtomicU64;
 use crate::errno::Errno;
 use crate::sys;
 
-/// Attaches that fit into one place.
-const MOST_OF_ONE: u32 = 0xffff;
 /// Blocks that get room at a time.
 const BLOCKS_AT_A_TIME: usize = 8;
 
@@ -43,14 +41,14 @@ impl Found<'_> {
     /// How many attaches there are, if nobody but the living process `own` holds the segment.
     #[inline(always)]
     pub fn held_by_own_alone(&self, own: Life) -> Option<u64> {
+        let once = own.holds(1, self.word.sequence).to_u64();
         let mut count = 0;
         for place in &self.segment.holders {
-            let word = place.load(SeqCst);
-            if let Some(holder) = Holder::from_u64(word).filter(|holder| self.owns(*holder)) {
-                if holder.life() != own {
-                    return None;
-                }
-                count += u64::from(holder.count);
+            match place.load(SeqCst) {
+                0 => {}
+                word if (word ^ once) <= MOST_HELD => count += word & MOST_HELD,
+                word if Holder::from_u64(word).is_some_and(|holder| self.owns(holder)) => return None,
+                _ => {}
             }
         }
         (self.segment.more.load(SeqCst) == 0).then_some(count)
@@ -114,7 +112,7 @@ impl Registry {
         let word = place.load(SeqCst);
         let before = match Holder::from_u64(word).filter(|holder| found.owns(*holder)) {
             None => 0,
-            Some(holder) if holder.life() == life && holder.count + count <= MOST_OF_ONE => holder.count,
+            Some(holder) if holder.life() == life && u64::from(holder.count + count) <= MOST_HELD => holder.count,
             Some(_) => return false,
         };
         place.compare_exchange(word, life.holds(before + count, found.word.sequence).to_u64(), SeqCst, SeqCst).is_ok()

@@ -308,12 +308,15 @@ pub struct Holder {
 pub const GENERATIONS: u32 = 1 << 20;
 pub const HOLDER_SEQUENCES: u16 = 1 << 12;
 
+/// Attaches that fit into one place: the bits of its count, which are the lowest.
+pub const MOST_HELD: u64 = 0xffff;
+
 impl Holder {
     /// `None` for a free place.
     #[inline]
     pub fn from_u64(word: u64) -> Option<Holder> {
-        (word & 0xffff > 0).then_some(Holder {
-            count: word as u32 & 0xffff,
+        (word & MOST_HELD > 0).then_some(Holder {
+            count: (word & MOST_HELD) as u32,
             process: (word >> 16) as u16 & (PROCESSES - 1) as u16,
             generation: (word >> 32) as u32 & (GENERATIONS - 1),
             sequence: (word >> 52) as u16,
@@ -325,7 +328,7 @@ impl Holder {
         if self.count == 0 {
             return 0;
         }
-        u64::from(self.count.min(0xffff))
+        u64::from(self.count).min(MOST_HELD)
             | u64::from(self.process) << 16
             | u64::from(self.generation & (GENERATIONS - 1)) << 32
             | u64::from(self.sequence % HOLDER_SEQUENCES) << 52

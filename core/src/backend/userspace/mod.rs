@@ -2,8 +2,8 @@
 //!
 //! [`registry`] opens a namespace, [`layout`] says what the registry looks like, [`books`] changes it, [`holders`] counts attaches, [`life`]
 //! tells who is alive, [`files`] keeps segments' memory, [`huge`] that of huge pages, [`kept`] saves the files of destroyed ones, [`memory`] maps it, [`anchors`] make that cheap, [`attachments`] remembers
-//! where, [`pieces`] follows what the host does to them by itself, [`permission`] is the kernel's rules, [`proc`] what /proc shows; here are the
-//! calls. Each checks in the order in which Linux does.
+//! where, [`pieces`] follows what the host does to them by itself, [`permission`] is the kernel's rules, [`proc`] what /proc shows,
+//! [`quick`] has the commonest calls' quick way; here are the calls. Each checks in the order in which Linux does.
 //!
 //! What needs much of the host's stack is `#[inline(never)]`, as in the gate.
 //!
@@ -26,6 +26,7 @@ mod orders;
 mod permission;
 mod pieces;
 pub mod proc;
+mod quick;
 pub mod registry;
 pub mod survey;
 
@@ -183,32 +184,30 @@ impl Userspace {
     /// The segment with this id, removed or not.
     #[inline(always)]
     fn found(&self, shmid: i32) -> Option<Found<'_>> {
+        let found = self.in_slot(shmid)?;
+        // Its last holders may have been killed.
+        let is_gone = found.word.state == State::Removed && self.destroyed(&found);
+        (!is_gone).then_some(found)
+    }
+
+    /// As [`Userspace::found`], or one that nobody holds any more.
+    #[inline(always)]
+    fn in_slot(&self, shmid: i32) -> Option<Found<'_>> {
         let (index, sequence) = split(shmid)?;
         let segment = self.registry.segment(index)?;
         let word = segment.load();
-        let found = Found { index, segment, word };
-        if !word.is_there() || word.sequence != sequence {
-            return None;
-        }
-        // Its last holders may have been killed.
-        if word.state == State::Removed && self.destroyed(&found) {
-            return None;
-        }
-        Some(found)
+        (word.is_there() && word.sequence == sequence).then_some(Found { index, segment, word })
     }
 
-    /// How many attaches a segment has: [`Registry::count`], when nobody has to be asked for it.
-    #[inline(always)]
+    /// How many attaches a segment has.
     fn nattch(&self, found: &Found<'_>) -> u64 {
-        match self.own.get().and_then(|own| found.held_by_own_alone(own)) {
-            Some(count) => count,
-            None => self.counted(found),
-        }
+        self.held_by_own_alone(found).unwrap_or_else(|| self.registry.count(found, &mut self.asker()))
     }
 
-    #[inline(never)]
-    fn counted(&self, found: &Found<'_>) -> u64 {
-        self.registry.count(found, &mut self.asker())
+    /// As [`Userspace::nattch`], when nobody has to be asked for it.
+    #[inline(always)]
+    fn held_by_own_alone(&self, found: &Found<'_>) -> Option<u64> {
+        found.held_by_own_alone(self.own.get()?)
     }
 
     /// Asks who is alive. A child that no fork handler announced has to be counted first.
@@ -217,16 +216,12 @@ impl Userspace {
         Asker::new(&self.registry, own)
     }
 
-    /// shmget, to be inlined where it is called.
-    ///
-    /// # Errors
-    /// shmget's.
-    #[inline(always)]
-    pub fn get(&self, key: i32, size: u64, flags: i32) -> Result<u64, Errno> {
+    #[inline(never)]
+    fn get(&self, key: i32, size: u64, flags: i32) -> Result<u64, Errno> {
         if key != libc::IPC_PRIVATE {
             while let Some(found) = self.registry.find(key) {
                 if let Some(result) = self.look_up(found, key, size, flags) {
-                    return result;
+                    return result.map(|shmid| shmid as u64);
                 }
             }
             if flags & libc::IPC_CREAT == 0 {
@@ -236,26 +231,9 @@ impl Userspace {
         self.create(key, size, flags)
     }
 
-    /// shmctl, to be inlined where it is called.
-    ///
-    /// # Errors
-    /// shmctl's.
-    ///
-    /// # Safety
-    /// `buf` is the host's own, as it would give it to shmctl.
-    #[inline(always)]
-    pub unsafe fn ctl(&self, shmid: i32, cmd: i32, buf: u64) -> Result<u64, Errno> {
-        if cmd != libc::IPC_STAT || shmid < 0 {
-            // SAFETY: by the caller's promise.
-            return unsafe { self.control(shmid, cmd, buf) };
-        }
-        let found = self.found(shmid).ok_or(Errno::EINVAL)?;
-        self.stat(&found, true, buf).map(|_| 0)
-    }
-
     /// shmget of a key that is there.
     #[inline(always)]
-    fn look_up(&self, (index, segment): (usize, &Segment), key: i32, size: u64, flags: i32) -> Option<Result<u64, Errno>> {
+    fn look_up(&self, (index, segment): (usize, &Segment), key: i32, size: u64, flags: i32) -> Option<Result<i32, Errno>> {
         let word = segment.load();
         if flags & libc::IPC_CREAT != 0 && flags & libc::IPC_EXCL != 0 {
             return Some(Err(Errno::EEXIST));
@@ -271,7 +249,7 @@ impl Userspace {
         if !permission::may_access(segment, word, flags as u32 & 0o777) {
             return Some(Err(Errno::EACCES));
         }
-        Some(Ok(id(index, word.sequence) as u64))
+        Some(Ok(id(index, word.sequence)))
     }
 
     #[inline(never)]
@@ -291,7 +269,7 @@ impl Userspace {
             && let Some(found) = registry.find(key)
             && let Some(result) = self.look_up(found, key, size, flags)
         {
-            return result;
+            return result.map(|shmid| shmid as u64);
         }
         let over = || {
             let fits = header.pages.load(SeqCst).checked_add(pages).is_some_and(|sum| sum <= header.shmall.load(SeqCst));
@@ -540,7 +518,6 @@ impl Backend for Userspace {
         1
     }
 
-    #[inline(never)]
     fn shmget(&self, key: i32, size: u64, flags: i32) -> Result<u64, Errno> {
         self.get(key, size, flags)
     }
@@ -553,10 +530,9 @@ impl Backend for Userspace {
         self.detach(addr)
     }
 
-    #[inline(never)]
     unsafe fn shmctl(&self, shmid: i32, cmd: i32, buf: u64) -> Result<u64, Errno> {
         // SAFETY: by the caller's promise.
-        unsafe { self.ctl(shmid, cmd, buf) }
+        unsafe { self.control(shmid, cmd, buf) }
     }
 
     fn exists(&self, shmid: i32, size: u64) -> bool {

@@ -67,8 +67,11 @@ impl Namespace {
     fn nattch(&self, at: usize, shmid: i32) -> Result<u64, Errno> {
         // SAFETY: zeros are a shmid_ds.
         let mut about: libc::shmid_ds = unsafe { core::mem::zeroed() };
-        // SAFETY: it has room for the answer.
-        unsafe { self.processes[at].ctl(shmid, libc::IPC_STAT, (&raw mut about).expose_provenance() as u64) }?;
+        let (process, buf) = (&self.processes[at], (&raw mut about).expose_provenance() as u64);
+        if process.stat_quickly(shmid, buf).is_none() {
+            // SAFETY: it has room for the answer.
+            unsafe { process.control(shmid, libc::IPC_STAT, buf) }?;
+        }
         Ok(about.shm_nattch)
     }
 

@@ -3,6 +3,7 @@
 use core::sync::atomic::Ordering::SeqCst;
 
 use super::layout::{Segment, Word};
+use crate::errno::HostErrno;
 use crate::sys;
 
 const CAP_IPC_LOCK: u32 = 14;
@@ -39,10 +40,11 @@ pub fn may_access_as(segment: &Segment, word: Word, asked: u32, uid: impl FnOnce
     is_owner && asked & !(mode >> 6) == 0 || may_override(is_owner, asked, ids, creator, mode)
 }
 
-/// As [`may_access`], for who is not the owner, or an owner whom the mode gives too little.
+/// As [`may_access`], for who is not the owner, or an owner whom the mode gives too little. The quick way saves no errno.
 #[cold]
 #[inline(never)]
 fn may_override(is_owner: bool, asked: u32, ids: u64, creator: u64, mode: u32) -> bool {
+    let _errno = HostErrno::save();
     let granted = if is_owner {
         mode >> 6
     } else if is_in_group(ids, creator) {
