@@ -1,7 +1,8 @@
 //! `shmgate log`: a session's journal as lines.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, StdoutLock, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use shmgate_core::text::json::{Fields, Utc};
 
 use crate::args::LogOptions;
 use crate::failure::{DAMAGED, Failure, written};
+use crate::progress::over_if;
 use crate::symbols::Symbols;
 use crate::{members, sessions};
 
@@ -34,8 +36,16 @@ pub fn log(options: &LogOptions) -> Result<u8, Failure> {
         Err(error) => (None, Some(error)),
     };
     let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    let mut printer =
-        Printer { timeline: Timeline::new(open(&path)?), symbols: Symbols::new(), policy, options, out, records: 0 };
+    let mut printer = Printer {
+        timeline: Timeline::new(open(&path)?),
+        symbols: Symbols::new(),
+        policy,
+        options,
+        out,
+        records: 0,
+        // A pipe may lead to a program that writes to the same terminal.
+        shows_progress: !options.follow && is_file(io::stdout()),
+    };
     written(if options.follow { printer.follow(&session) } else { printer.print() })?;
 
     let Printer { timeline, records, .. } = printer;
@@ -44,6 +54,11 @@ pub fn log(options: &LogOptions) -> Result<u8, Failure> {
         return Err(Failure::new(DAMAGED, message));
     }
     policy_fault.map_or(Ok(0), |error| Err(Failure::new(DAMAGED, error)))
+}
+
+fn is_file(out: impl AsFd) -> bool {
+    let opened = out.as_fd().try_clone_to_owned().map(File::from);
+    opened.and_then(|file| file.metadata()).is_ok_and(|meta| meta.is_file())
 }
 
 /// Opens a session's journal.
@@ -82,12 +97,13 @@ struct Printer<'a> {
     out: BufWriter<StdoutLock<'static>>,
     /// Calls printed.
     records: u64,
+    shows_progress: bool,
 }
 
 impl Printer<'_> {
     /// Prints what has come since the last time.
     fn print(&mut self) -> io::Result<()> {
-        for slot in self.timeline.poll() {
+        for slot in over_if(self.shows_progress, "reading the journal", self.timeline.poll()) {
             let Some(event) = self.timeline.event(slot, self.policy.as_ref()) else {
                 continue;
             };

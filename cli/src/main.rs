@@ -9,6 +9,7 @@
 //! | `top` | `shmgate top` |
 //! | `report` | `shmgate report`, and `run --fail-on` |
 //! | `symbols` | functions, files and lines of recorded callers |
+//! | `progress` | how far long work has come, on a terminal |
 //! | `policy` | `shmgate policy check`, and `run`'s policy options |
 //! | `namespace` | `shmgate namespace list`, `create`, `remove`, `check` |
 //! | `completions`, `man` | what is generated from the definitions in `args` |
@@ -31,6 +32,7 @@ mod members;
 mod namespace;
 mod policy;
 mod program;
+mod progress;
 mod report;
 mod run;
 mod script;

@@ -4,12 +4,12 @@ mod common;
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode};
 use std::time::Instant;
 
-use common::{Lines, compile, place};
+use common::{Lines, compile, place, terminal};
 use shmgate_testkit::run::TIMEOUT;
 use shmgate_testkit::{command, run_trials, trials};
 
@@ -34,15 +34,7 @@ struct Shell {
 impl Shell {
     /// Starts `program` as the leader of a session on a new terminal.
     fn start(program: &mut Command) -> Shell {
-        let (mut ours, mut theirs) = (-1, -1);
-        // SAFETY: the kernel fills in two descriptors; NULL takes the defaults.
-        let failed =
-            unsafe { libc::openpty(&mut ours, &mut theirs, std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut()) };
-        assert_eq!(failed, 0, "openpty: {}", io::Error::last_os_error());
-        // SAFETY: two new descriptors that nobody else owns.
-        let (ours, theirs) = unsafe { (File::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs)) };
-        // SAFETY: plain system calls on descriptors of ours.
-        unsafe { libc::fcntl(ours.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) };
+        let (ours, theirs) = terminal();
         let lead = || {
             // SAFETY: system calls only, in the child.
             let done = unsafe { libc::setsid() != -1 && libc::ioctl(0, libc::TIOCSCTTY, 0) == 0 };

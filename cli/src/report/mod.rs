@@ -39,6 +39,7 @@ use shmgate_core::session::Session;
 use shmgate_core::text::Event;
 
 use crate::failure::{DAMAGED, FAILED, Failure, quoted, say, written};
+use crate::progress::over_if;
 use crate::symbols::{Callers, Symbols};
 use crate::{log, members, sessions};
 use findings::kind::FailOn;
@@ -107,7 +108,7 @@ struct Report {
 
 /// Prints the report; returns the exit status.
 pub fn report(options: &ReportOptions) -> Result<u8, Failure> {
-    let mut report = Report::of(&options.session, options.html.is_some())?;
+    let mut report = Report::of(&options.session, options.html.is_some(), true)?;
     match &options.html {
         Some(file) if file != "-" => html::write_file(&mut report, file)?,
         _ => {
@@ -136,7 +137,7 @@ pub fn has_failed(session: &Session, options: &FailOnOption, since: u64, told: b
     }
     /// As many findings are told of one by one.
     const MOST_LINES: usize = 20;
-    let report = match Report::of(session.dir(), false) {
+    let report = match Report::of(session.dir(), false, told) {
         Ok(report) => report,
         Err(failure) => {
             say(failure.message);
@@ -161,8 +162,8 @@ pub fn now() -> u64 {
 }
 
 impl Report {
-    /// Reads the session in `directory`, as far as it has come. A page wants all records.
-    fn of(directory: &Path, wants_records: bool) -> Result<Report, Failure> {
+    /// Reads the session in `directory`, as far as it has come. A page wants all records, and a person to see that it goes on.
+    fn of(directory: &Path, wants_records: bool, shows_progress: bool) -> Result<Report, Failure> {
         let session = sessions::open(directory)?;
         let path = directory.join("journal");
         // A policy that can't be read costs the rules' names and the quotas, and is said after the report.
@@ -187,7 +188,7 @@ impl Report {
         let mut fold = Fold::new(timeline.images(), policy.clone());
         let mut watch = Watch::default();
         let mut records = Vec::new();
-        for slot in slots {
+        for slot in over_if(shows_progress, "reading the journal", slots) {
             let Some(event) = timeline.event(slot, policy.as_ref()) else { continue };
             let step = fold.call(&event, slot);
             watch.see(&fold, &step);

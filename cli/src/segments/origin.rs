@@ -16,6 +16,7 @@ use super::holders::Search;
 use super::{Place, Segment};
 use crate::environment::variable;
 use crate::failure::Failure;
+use crate::progress::{Progress, over};
 
 /// What journals know.
 #[derive(Debug, Default)]
@@ -56,7 +57,7 @@ impl Origin {
 
     fn read(&mut self, mut timeline: Timeline, segment: &Segment, key: i32) {
         let backend = if *segment.place == Place::Kernel { "kernel" } else { "userspace" };
-        for slot in timeline.poll() {
+        for slot in over("reading the journal", timeline.poll()) {
             let Some(event) = timeline.event(slot, None) else { continue };
             let Ok(result) = event.outcome.result else { continue };
             match event.call {
@@ -109,7 +110,9 @@ pub struct Found {
 /// Looks through a directory and what lies below, without following links to directories.
 pub fn find(directory: &Path, key: i32, found: &mut Found) {
     let mut left = vec![directory.to_owned()];
+    let mut progress = Progress::of("looking for files that give the key", None);
     while let Some(path) = left.pop() {
+        progress.step();
         // ftok follows links.
         if fs::metadata(&path).is_ok_and(|meta| ftok(&meta) == key as u32 & 0xff_ffff) {
             found.paths.push((path.clone(), (key as u32 >> 24) as u8));

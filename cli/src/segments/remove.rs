@@ -20,6 +20,7 @@ use super::table::size;
 use super::{Place, Segment};
 use crate::environment::KERNEL;
 use crate::failure::{FAILED, Failure, say, written};
+use crate::progress::over;
 use crate::system;
 
 /// Removes what was named, or what the filters let through.
@@ -111,15 +112,13 @@ fn remove(chosen: &[&Segment], survey: &Survey, consent: Consent, force: bool) -
         return Err(Failure::new(FAILED, "nothing removed"));
     }
     let mut remover = Remover { force, served: HashMap::new() };
-    let mut count = 0;
-    for segment in chosen {
-        match remover.remove(segment) {
-            Ok(()) => count += 1,
-            Err(why) => say(format!("id {}: {why}", segment.id)),
-        }
+    let failed = |segment: &&Segment| Some((segment.id, remover.remove(segment).err()?));
+    let failures: Vec<(i32, String)> = over("removing", chosen).filter_map(failed).collect();
+    for (id, why) in &failures {
+        say(format!("id {id}: {why}"));
     }
-    written(writeln!(io::stdout(), "removed {}", segments(count)))?;
-    Ok(if count == chosen.len() { 0 } else { FAILED })
+    written(writeln!(io::stdout(), "removed {}", segments(chosen.len() - failures.len())))?;
+    Ok(if failures.is_empty() { 0 } else { FAILED })
 }
 
 fn list(chosen: &[&Segment], survey: &Survey) -> io::Result<()> {

@@ -2,9 +2,9 @@
 #![allow(dead_code)]
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io::Read;
-use std::os::fd::AsRawFd;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -60,6 +60,22 @@ pub fn compile(name: &str, to: &Path, arguments: &[&str]) -> PathBuf {
     let done = Command::new("gcc").arg("-o").arg(&program).arg(source).args(arguments).output().expect("gcc runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     program
+}
+
+/// A terminal: our end, which is nobody else's, and that of a program.
+pub fn terminal() -> (File, File) {
+    let (mut ours, mut theirs) = (-1, -1);
+    // SAFETY: the kernel fills in two descriptors; NULL takes the defaults.
+    let failed =
+        unsafe { libc::openpty(&mut ours, &mut theirs, std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut()) };
+    assert_eq!(failed, 0, "openpty: {}", io::Error::last_os_error());
+    // SAFETY: two new descriptors that nobody else owns.
+    let (ours, theirs) = unsafe { (File::from_raw_fd(ours), File::from_raw_fd(theirs)) };
+    for end in [&ours, &theirs] {
+        // SAFETY: a plain system call on a descriptor of ours.
+        unsafe { libc::fcntl(end.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+    (ours, theirs)
 }
 
 /// Lines as they come, each before a deadline.
