@@ -82,12 +82,14 @@ pub fn quoted(path: impl AsRef<Path>) -> String {
     }
 }
 
-/// Ends a subcommand that writes to standard output. A reader that has closed its end (`| head`) has seen what it wanted.
+/// Whether standard output took what was written. A reader that has closed its end (`| head`) has seen what it wanted: that is no failure, and
+/// changes nothing of the exit status.
 pub fn written(result: io::Result<()>) -> Result<(), Failure> {
     match result {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::new(0, "")),
-        Err(error) => Err(Failure::new(DAMAGED, format!("standard output: {}", words(&error)))),
-        Ok(()) => Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(DAMAGED, format!("standard output: {}", words(&error))))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -46,7 +46,13 @@ pub fn log(options: &LogOptions) -> Result<u8, Failure> {
         // A pipe may lead to a program that writes to the same terminal.
         shows_progress: !options.follow && is_file(io::stdout()),
     };
-    written(if options.follow { printer.follow(&session) } else { printer.print() })?;
+    let printed = if options.follow { printer.follow(&session) } else { printer.print() };
+    let has_all = printed.is_ok();
+    written(printed)?;
+    if !has_all {
+        // Of what comes after nobody wants to know.
+        return Ok(0);
+    }
 
     let Printer { timeline, records, .. } = printer;
     if let Some(what) = damage(timeline.reader(), &path, timeline.damaged().min()) {

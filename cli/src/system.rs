@@ -50,6 +50,13 @@ pub fn user_id(name: &str) -> Option<u32> {
     unsafe { libc::getpwnam(name.as_ptr()).as_ref() }.map(|entry| entry.pw_uid)
 }
 
+/// True if there is a process with this pid, be it dead and not waited for.
+pub fn has_process(pid: u32) -> bool {
+    // SAFETY: signal 0 is none.
+    let failed = unsafe { libc::kill(pid.cast_signed(), 0) } != 0;
+    !failed || Errno::last() == Errno::EPERM
+}
+
 /// How long ago the machine was started, as the times of processes count it.
 pub fn since_boot() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -244,14 +244,16 @@ fn another_segment_of_the_same_id_stays() {
     let (namespace, own) = (Namespace::fresh(), Named::new("again"));
     let at = ["--namespace", &own.name];
     let id = own.agent().number("get 1 4096 01600");
-    let asked = Asked::new(&namespace, &format!("rm --namespace {} {id}", own.name));
-    // In a namespace that begins anew, ids do so too.
-    shmgate(["namespace", "remove", &own.name]).output().silent();
-    assert_eq!(own.agent().number("get 2 4096 01600"), id);
-    let (said, status) = asked.answer("y");
-    assert!(said.contains("is another segment by now") && said.contains("removed 0 segments"), "{said}");
-    assert_eq!(status, Status::Exited(1));
-    assert_eq!(keys(&namespace, &at), [2]);
+    for words in [format!("rm {id}"), "gc --older-than 0s".into()] {
+        let asked = Asked::new(&namespace, &format!("{words} --namespace {}", own.name));
+        // In a namespace that begins anew, ids do so too.
+        shmgate(["namespace", "remove", &own.name]).output().silent();
+        assert_eq!(own.agent().number("get 2 4096 01600"), id);
+        let (said, status) = asked.answer("y");
+        assert!(said.contains("is another segment by now") && said.contains("removed 0 segments"), "{said}");
+        assert_eq!(status, Status::Exited(1));
+        assert_eq!(keys(&namespace, &at), [2]);
+    }
 }
 
 fn what_is_used_while_it_is_asked_about_stays() {

@@ -61,9 +61,9 @@ impl Origin {
             let Some(event) = timeline.event(slot, None) else { continue };
             let Ok(result) = event.outcome.result else { continue };
             match event.call {
-                // Whoever else was given its id has found it.
-                Call::Shmget { size, .. }
-                    if self.created.is_none()
+                // Whoever else was given its id has found it, and the creator may find it again. But pids and ids come again, too.
+                Call::Shmget { key, size, flags }
+                    if (self.created.is_none() || is_new(key, flags))
                         && event.backend == backend
                         && (event.pid, size, result) == (segment.cpid, segment.size, segment.id as u64) =>
                 {
@@ -90,6 +90,12 @@ impl Origin {
     pub fn since(&self, pid: u32, address: u64) -> Option<u64> {
         self.attached.get(&(pid, address)).copied()
     }
+}
+
+/// True if shmget can only have created what it gave.
+fn is_new(key: i32, flags: i32) -> bool {
+    const NEW: i32 = libc::IPC_CREAT | libc::IPC_EXCL;
+    key == libc::IPC_PRIVATE || flags & NEW == NEW
 }
 
 /// The session that a process was started in.

@@ -1,7 +1,7 @@
 //! The processes that segments speak of by their pids.
 //!
 //! A pid is given out again: one that began after what it is said to have done is another process, and the one that is meant is gone. A process
-//! that has ended and that nobody has waited for yet is gone too.
+//! that has ended and that nobody has waited for yet is gone too. One that /proc hides (its mount option hidepid) is not.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -42,7 +42,7 @@ fn command_line(pid: u32) -> Option<String> {
 /// Who is behind a pid.
 #[derive(Clone, Debug)]
 pub enum Who {
-    /// It is not told: there was none yet, or it is outside of our PID namespace.
+    /// It is not told: there was none yet, or it is outside of our PID namespace, or /proc hides who has that pid.
     Unknown,
     Gone,
     Alive(Rc<Process>),
@@ -95,9 +95,14 @@ impl Processes {
         match self.find(pid) {
             _ if pid == 0 => Who::Unknown,
             Some(process) if process.began <= time + SLACK => Who::Alive(process),
+            None if is_hidden(pid) => Who::Unknown,
             _ => Who::Gone,
         }
     }
+}
+
+fn is_hidden(pid: u32) -> bool {
+    system::has_process(pid) && Stat::of(pid).is_none()
 }
 
 fn live(pid: u32) -> Option<Process> {

@@ -182,7 +182,7 @@ impl View<'_> {
         let (nattch, seen, unreadable) = (self.segment.nattch, self.search.attaches(), self.search.unreadable);
         let missing = nattch.checked_sub(seen).filter(|&missing| missing > 0)?;
         let why = match unreadable {
-            0 => "their processes are outside of this PID namespace, or came or went meanwhile".into(),
+            0 => "their processes are hidden by /proc, outside of this PID namespace, or came or went meanwhile".into(),
             1 => "1 process can't be looked into; ask as root".into(),
             _ => format!("{unreadable} processes can't be looked into; ask as root"),
         };

@@ -20,6 +20,13 @@ pub fn shmgate<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Run {
     Run::new(command()).args(arguments)
 }
 
+/// The same, with a standard output that nobody reads any more.
+pub fn unread<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Run {
+    let script = "place=$(mktemp -d) && mkfifo \"$place/out\" && exec 3<>\"$place/out\" 4>\"$place/out\" 3<&- && rm -r \"$place\" && \
+        exec \"$0\" \"$@\" >&4 4>&-";
+    Run::new("sh").args(["-c", script]).arg(command()).args(arguments)
+}
+
 /// `shmgate run -- ARGUMENTS`.
 pub fn run<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Run {
     shmgate(["run", "--"]).args(arguments)
