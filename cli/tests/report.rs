@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use common::{place, refused, shmgate};
+use common::{compile, place, refused, shmgate};
 use serde_json::Value;
 use shmgate_core::journal::format::{HEADER_LEN, SLOT_LEN};
 use shmgate_testkit::compile::program;
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         an_id_that_comes_again_is_another_segment,
         what_was_there_before_is_no_leak,
         an_attach_keeps_what_is_removed,
+        no_peak_is_above_a_quota_that_held,
         a_session_that_runs_leaks_nothing_yet,
         a_killed_process_leaks,
         runs_fail_by_what_they_find_alone,
@@ -97,7 +98,7 @@ fn json_has_the_lives() {
     let inherited = attaches.iter().filter(|one| one["inherited"] == true).count();
     let readonly = attaches.iter().filter(|one| one["read_only"] == true).count();
     assert_eq!((attaches.len(), inherited, readonly), (7, 3, 3), "{attaches:#?}");
-    assert!(attaches.iter().all(|one| one["end"] == "detach" && one["from"].as_str() < one["to"].as_str()), "{attaches:#?}");
+    assert!(attaches.iter().all(|one| one["end"] == "detach" && one["from"].as_str() <= one["to"].as_str()), "{attaches:#?}");
     let key = &report["keys"][0];
     assert_eq!((&key["key"], &key["ftok"][0]["path"], &key["segments"]), (&segment["key"], &"/".into(), &1.into()));
     assert_eq!(segment["removed"]["time"], segment["destroyed"]);
@@ -182,6 +183,19 @@ fn an_attach_keeps_what_is_removed() {
     let segment = &report["segments"][0];
     assert!(segment["removed"]["time"].as_str() < segment["destroyed"].as_str(), "{segment:#}");
     assert_eq!(segment["destroyed"], segment["attaches"][0]["to"]);
+}
+
+/// Calls overlap: while one segment is being made another may be going, and only the quota knows which came first.
+fn no_peak_is_above_a_quota_that_held() {
+    let temp = place();
+    let (overlap, dir) = (compile("overlap", temp.path(), &[]), temp.path().join("s"));
+    let limits = ["--max-segments", "2", "--max-bytes", "8K", "--max-attaches", "2"];
+    let run = shmgate(["run", "-q", "--session"]).arg(&dir).args(limits).arg("--").arg(&overlap).arg("5000");
+    run.output().silent();
+    let peak = &json(&dir)["peak"];
+    for (what, limit) in [("segments", 2), ("bytes", 8192), ("attaches", 2)] {
+        assert!((1..=limit).contains(&peak[what].as_i64().unwrap()), "{what} in {peak}");
+    }
 }
 
 fn a_session_that_runs_leaks_nothing_yet() {

@@ -191,11 +191,11 @@ impl Fold {
                 if let Some(before) = self.open.remove(&(at.process, result)) {
                     self.close(before, at.time, AttachEnd::Replaced);
                 }
-                let attach = self.attach(segment, result, at, flags & libc::SHM_RDONLY != 0);
+                let attach = self.attach(segment, result, (at, end), flags & libc::SHM_RDONLY != 0);
                 self.open.insert((at.process, result), attach);
                 Effect::Attached(attach)
             }
-            Call::Shmdt { addr } => self.detached(addr, at, end),
+            Call::Shmdt { addr } => self.detached(addr, at),
             Call::Shmctl { shmid, cmd: libc::IPC_RMID, .. } => {
                 let segment = self.known(backend, shmid, at, end);
                 let it = &mut self.model.segments[segment as usize];

@@ -66,33 +66,37 @@ fn settle_origin(segment: &mut Segment, noted: &Noted) {
 
 /// Something that comes or goes, in the order of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Change {
-    pub time: u64,
+struct Change {
+    time: u64,
     /// What goes at a time goes before what comes.
-    pub comes: bool,
-    pub what: What,
+    comes: bool,
+    what: What,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum What {
+enum What {
     /// A segment that the session created.
     Segment(Index),
     Attach(Index),
 }
 
-/// All changes of what is in use, in the order of time.
-pub fn changes(model: &Model) -> Vec<Change> {
+/// All changes of what is certainly in use, in the order of time.
+fn changes(model: &Model) -> Vec<Change> {
     let mut changes = Vec::with_capacity(2 * (model.segments.len() + model.attaches.len()));
     let mut add = |from: u64, to: Option<u64>, what: What| {
+        // One call made it while another took it away.
+        if to.is_some_and(|to| to < from) {
+            return;
+        }
         changes.push(Change { time: from, comes: true, what });
         // What is over at once was there for a moment.
         changes.extend(to.map(|to| Change { time: to.max(from + 1), comes: false, what }));
     };
     for (index, segment) in model.segments.iter().enumerate().filter(|(_, segment)| is_created(segment)) {
-        add(segment.met.time, segment.destroyed, What::Segment(index as Index));
+        add(segment.met_end, segment.destroyed, What::Segment(index as Index));
     }
     for (index, attach) in model.attaches.iter().enumerate() {
-        add(attach.from.time, attach.to, What::Attach(index as Index));
+        add(attach.from_end, attach.to, What::Attach(index as Index));
     }
     changes.sort_unstable();
     changes

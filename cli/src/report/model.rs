@@ -1,6 +1,7 @@
 //! What a session's records come to: programs, processes, segments and their attaches, keys, and what was in use when.
 //!
-//! Times are nanoseconds since the epoch. Things refer to each other by their index in [`Model`]'s lists.
+//! Times are nanoseconds since the epoch, and where it isn't said otherwise those at which calls began. Things refer to each other by their index in
+//! [`Model`]'s lists.
 
 use std::collections::BTreeMap;
 
@@ -59,7 +60,8 @@ impl Counts {
     }
 }
 
-/// The most that was in use at a time.
+/// The most that was in use at a time, for certain: calls overlap, and what is made is there by the end of its call, what goes may be gone from the
+/// beginning of its call on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Peak {
     /// Of the segments created, rounded up to pages.
@@ -170,6 +172,8 @@ pub struct Attach {
     pub addr: u64,
     /// For one that came by fork, the child's process and when it introduced itself.
     pub from: Moment,
+    /// When that call had ended.
+    pub from_end: u64,
     pub to: Option<u64>,
     pub end: AttachEnd,
     pub is_readonly: bool,

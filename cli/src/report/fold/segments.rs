@@ -78,12 +78,13 @@ impl Fold {
         }
     }
 
-    pub(super) fn attach(&mut self, segment: Index, addr: u64, from: Moment, is_readonly: bool) -> Index {
+    pub(super) fn attach(&mut self, segment: Index, addr: u64, (from, from_end): (Moment, u64), is_readonly: bool) -> Index {
         let index = self.model.attaches.len() as Index;
         self.model.attaches.push(Attach {
             segment,
             addr,
             from,
+            from_end,
             to: None,
             end: AttachEnd::Open,
             is_readonly,
@@ -104,9 +105,9 @@ impl Fold {
         (attach.to, attach.end) = (Some(time), end);
     }
 
-    pub(super) fn detached(&mut self, addr: u64, at: Moment, end: u64) -> Effect {
+    pub(super) fn detached(&mut self, addr: u64, at: Moment) -> Effect {
         if let Some(attach) = self.open.remove(&(at.process, addr)) {
-            self.close(attach, end, AttachEnd::Detached);
+            self.close(attach, at.time, AttachEnd::Detached);
             return Effect::Detached(attach);
         }
         let process = &self.model.processes[at.process as usize];
@@ -120,9 +121,9 @@ impl Fold {
         let last = self.last_at.get(&addr).map_or(&[][..], Vec::as_slice);
         let parents = last.iter().rev().map(|&one| &self.model.attaches[one as usize]).find(may_be_its);
         let Some(&Attach { segment, is_readonly, .. }) = parents else { return Effect::Did(None) };
-        let attach = self.attach(segment, addr, Moment { time: first, ..at }, is_readonly);
+        let attach = self.attach(segment, addr, (Moment { time: first, ..at }, first), is_readonly);
         self.model.attaches[attach as usize].is_inherited = true;
-        self.close(attach, end, AttachEnd::Detached);
+        self.close(attach, at.time, AttachEnd::Detached);
         Effect::Detached(attach)
     }
 }

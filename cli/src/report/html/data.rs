@@ -167,6 +167,7 @@ fn segments(model: &Model, base: u64, leaked: &HashSet<Index>, stacks: Stacks, o
         columns.column("created", list().map(|one| u8::from(is_created(one))))?;
         columns.column("by", list().map(|one| one.met.process))?;
         columns.column("from", list().map(|one| since(base, one.met.time)))?;
+        columns.column("took", list().map(|one| one.met_end - one.met.time))?;
         columns.column("removed", list().map(|one| time(&one.removed)))?;
         columns.column("removed_by", list().map(|one| one.removed.map(|removed| removed.process)))?;
         columns.column("vanished", list().map(|one| u8::from(one.vanished.is_some())))?;
@@ -195,6 +196,7 @@ fn attaches(model: &Model, base: u64, stacks: Stacks, object: &mut Object<'_>) -
         columns.column("segment", list().map(|one| one.segment))?;
         columns.column("process", list().map(|one| one.from.process))?;
         columns.column("from", list().map(|one| since(base, one.from.time)))?;
+        columns.column("took", list().map(|one| one.from_end - one.from.time))?;
         columns.column("to", list().map(|one| one.to.map(|to| since(base, to.max(one.from.time)))))?;
         columns.column("end", list().map(|one| ENDS.iter().position(|end| *end == one.end)))?;
         columns.column("flags", list().map(|one| u8::from(one.is_readonly) | u8::from(one.is_inherited) << 1))?;

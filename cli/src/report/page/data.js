@@ -117,8 +117,10 @@ function inUse(changes) {
   return { time, value, most: value.reduce((most, one) => Math.max(most, one), 0) };
 }
 
-/** What is over at once was there for a moment. */
-const comesAndGoes = (changes, from, to, by) => {
+/** What a list's item adds while it was there for certain: from its call's end on. What is over at once was there for a moment. */
+const comesAndGoes = (changes, list, item, by) => {
+  const from = list.from[item] + list.took[item], to = list.to[item];
+  if (to !== null && to < from) return;
   changes.push({ at: from, by });
   if (to !== null) changes.push({ at: Math.max(to, from + 1), by: -by });
 };
@@ -126,14 +128,14 @@ const comesAndGoes = (changes, from, to, by) => {
 function segmentChanges(amount) {
   const changes = [];
   for (const segment of inOrder) {
-    if (segments.created[segment]) comesAndGoes(changes, segments.from[segment], segments.to[segment], amount(segment));
+    if (segments.created[segment]) comesAndGoes(changes, segments, segment, amount(segment));
   }
   return changes;
 }
 
 function attachChanges() {
   const changes = [];
-  attaches.from.forEach((from, attach) => comesAndGoes(changes, from, attaches.to[attach], 1));
+  attaches.from.forEach((_, attach) => comesAndGoes(changes, attaches, attach, 1));
   return changes;
 }
 
