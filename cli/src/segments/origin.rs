@@ -16,7 +16,7 @@ use super::holders::Search;
 use super::{Place, Segment};
 use crate::environment::variable;
 use crate::failure::Failure;
-use crate::progress::{Progress, over};
+use crate::progress::{Progress, over_if};
 
 /// What journals know.
 #[derive(Debug, Default)]
@@ -30,17 +30,18 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// From the sessions in `asked`, that of the environment, and those in which the creator and the holders run.
+    /// From the sessions in `asked`, that of the environment, and those in which the creator and the holders run. A person may be to see
+    /// that it goes on.
     ///
     /// # Errors
     /// A [`Failure`] for a session in `asked` that can't be read. Another is left out.
-    pub fn of(segment: &Segment, search: &Search, asked: &[PathBuf]) -> Result<Origin, Failure> {
+    pub fn of(segment: &Segment, search: &Search, asked: &[PathBuf], shows_progress: bool) -> Result<Origin, Failure> {
         let key = search.key(segment);
         let mut origin = Origin::default();
         for dir in asked {
             let session = Session::open(dir).map_err(Failure::usage)?;
             let reader = session.reader().map_err(Failure::usage)?;
-            origin.read(Timeline::new(reader), segment, key);
+            origin.read(Timeline::new(reader), segment, key, shows_progress);
         }
         let pids = search.holders.iter().map(|holder| holder.pid).chain([segment.cpid]);
         let found: BTreeSet<PathBuf> =
@@ -49,15 +50,15 @@ impl Origin {
             if let Ok(session) = Session::open(dir)
                 && let Ok(reader) = session.reader()
             {
-                origin.read(Timeline::new(reader), segment, key);
+                origin.read(Timeline::new(reader), segment, key, shows_progress);
             }
         }
         Ok(origin)
     }
 
-    fn read(&mut self, mut timeline: Timeline, segment: &Segment, key: i32) {
+    fn read(&mut self, mut timeline: Timeline, segment: &Segment, key: i32, shows_progress: bool) {
         let backend = if *segment.place == Place::Kernel { "kernel" } else { "userspace" };
-        for slot in over("reading the journal", timeline.poll()) {
+        for slot in over_if(shows_progress, "reading the journal", timeline.poll()) {
             let Some(event) = timeline.event(slot, None) else { continue };
             let Ok(result) = event.outcome.result else { continue };
             match event.call {

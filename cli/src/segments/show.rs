@@ -31,7 +31,7 @@ pub fn show(options: &ShowOptions) -> Result<u8, Failure> {
     let survey = Survey::of(&options.at)?;
     let segment = options.target.find(&survey)?;
     let search = holders::search(segment);
-    let origin = Origin::of(segment, &search, &options.sessions)?;
+    let origin = Origin::of(segment, &search, &options.sessions, true)?;
     let key = search.key(segment);
     let mut found = Found::default();
     for directory in &options.find_paths {

@@ -56,7 +56,7 @@ impl Details {
     ) -> Result<Details, Failure> {
         let (title, origin) = match &subject {
             Subject::Segment(_, id) => {
-                let found = find(&subject, sample).map(|(segment, search)| Origin::of(segment, search, sessions));
+                let found = find(&subject, sample).map(|(segment, search)| Origin::of(segment, search, sessions, false));
                 (format!("Segment {id}"), found.transpose()?.unwrap_or_default())
             }
             Subject::Process(pid) => (format!("Process {pid}"), Origin::default()),

@@ -10,6 +10,7 @@ use crate::report;
 use crate::segments::columns::{self, Value};
 use crate::segments::holders::{self, Search};
 use crate::segments::ls::style;
+use crate::segments::processes::Who;
 use crate::segments::survey::Survey;
 use crate::segments::table::{self, Cell, Style};
 use crate::segments::{Place, Segment};
@@ -45,6 +46,11 @@ impl Sample {
         let searches = holders::search_all(&segments);
         let now = survey.now;
         Ok(Sample { segments: wanted.into_iter().zip(searches).collect(), survey, now })
+    }
+
+    /// Whether a session's process lives. One in a PID namespace that is not seen from here is taken for gone.
+    pub fn who(&self, pid: u32, process: &OfProcess) -> Who {
+        self.survey.processes.who(pid, process.last / 1_000_000_000)
     }
 
     /// The segments, each with what is known of its holders.
@@ -124,11 +130,11 @@ impl Grid {
         found.copied().ok_or_else(|| format!("no such column; there are {}", all.join(", ")))
     }
 
-    /// A session's processes. Whose pid is nobody's here has ended, or is in another PID namespace.
+    /// A session's processes.
     pub fn processes(sample: &Sample, activity: &Activity) -> Grid {
         let columns = ["PID", "USER", "CALLS/S", "CALLS", "ERRORS", "DENIED", "ATTACHES", "IDLE", "STATE", "PROGRAM"];
         let row = |(&pid, process): (&u32, &OfProcess)| {
-            let is_here = sample.survey.processes.find(pid).is_some();
+            let who = sample.who(pid, process);
             let idle = Duration::from_nanos((sample.now * 1_000_000_000).saturating_sub(process.last));
             let mut values = vec![Value::Number(pid.into()), Value::Text(sample.survey.users.user(process.uid))];
             let mut styles = vec![Style::Plain; 2];
@@ -138,9 +144,13 @@ impl Grid {
                 styles.push(style);
             }
             values.extend([
-                Value::Number(if is_here { process.attaches } else { 0 }),
+                Value::Number(if matches!(who, Who::Gone) { 0 } else { process.attaches }),
                 Value::Age(idle.as_secs()),
-                Value::Text(if is_here { "lives" } else { "gone" }.into()),
+                match who {
+                    Who::Alive(_) => Value::Text("lives".into()),
+                    Who::Gone => Value::Text("gone".into()),
+                    Who::Unknown => Value::Nothing,
+                },
                 process.exe.clone().map_or(Value::Nothing, Value::Text),
             ]);
             styles.resize(values.len(), Style::Plain);

@@ -15,6 +15,7 @@ use crate::failure::{FAILED, Failure, written};
 use crate::segments::columns::{ALL, Value};
 use crate::segments::holders::Search;
 use crate::segments::json::{self, string, write_value};
+use crate::segments::processes::Who;
 use crate::segments::{Segment, table};
 
 /// Raised only if a field's meaning changes; new fields may come any time.
@@ -141,12 +142,17 @@ fn of_segment(segment: &Segment, search: &Search, sample: &Sample, activity: Opt
 }
 
 fn of_process(pid: u32, process: &OfProcess, sample: &Sample, activity: &Activity) -> String {
+    let lives = match sample.who(pid, process) {
+        Who::Alive(_) => "true",
+        Who::Gone => "false",
+        Who::Unknown => "null",
+    };
     format!(
         "{{\"pid\":{pid},\"uid\":{},\"exe\":{},\"lives\":{},\"attaches\":{},\"last\":\"{}\",{}}}",
         process.uid,
         process.exe.as_ref().map_or("null".to_owned(), |exe| string(exe)),
-        sample.survey.processes.find(pid).is_some(),
-        process.attaches,
+        lives,
+        if lives == "false" { 0 } else { process.attaches },
         Utc(process.last),
         counts(activity, &process.counts)
     )
