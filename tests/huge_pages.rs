@@ -7,36 +7,15 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use shmgate_testkit::compile::program;
+use shmgate_testkit::huge::Pool;
 use shmgate_testkit::trial::as_root;
 use shmgate_testkit::{Namespace, Outcome, Run, Userspace, run_trials};
 
 /// Pages of 2 MiB that the program is told of.
 const PAGES: u64 = 8;
-const POOL: &str = "/proc/sys/vm/nr_hugepages";
 
 fn main() -> ExitCode {
     run_trials(vec![as_root("segments of huge pages are the kernel's", compare)])
-}
-
-/// The machine's pool, which becomes what it was when dropped.
-struct Pool {
-    before: String,
-}
-
-impl Pool {
-    /// `None` where there is one that others use, or none of this size can be had.
-    fn of(pages: u64) -> Option<Pool> {
-        let before = fs::read_to_string(POOL).ok().filter(|before| before.trim() == "0")?;
-        let pool = Pool { before };
-        fs::write(POOL, pages.to_string()).ok()?;
-        (fs::read_to_string(POOL).ok()?.trim() == pages.to_string()).then_some(pool)
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        let _ = fs::write(POOL, &self.before);
-    }
 }
 
 /// With a hugetlbfs at `place` that the program alone sees.
@@ -47,10 +26,7 @@ fn output(run: Run, place: &Path) -> Outcome {
 }
 
 fn compare() {
-    let Some(_pool) = Pool::of(PAGES) else {
-        eprintln!("skipped: no pool of {PAGES} huge pages can be had here");
-        return;
-    };
+    let Some(_pool) = Pool::of(PAGES) else { return };
     let place = tempfile::tempdir().expect("a directory");
     let native = output(Run::new("unshare").namespace(&Namespace::fresh()), place.path());
     let userspace = Userspace::fresh();

@@ -43,7 +43,7 @@ fn ours_of(namespace: &Userspace) -> String {
 
 /// A namespace that can't be had, a backend that is none, a policy that is a pipe: neither the kernel's segments nor its limits.
 fn refused_set_up() {
-    let namespace = Namespace::fresh();
+    let (namespace, own) = (Namespace::fresh(), Userspace::fresh());
     let pipe = tempfile::tempdir().expect("temporary directory");
     let pipe = pipe.path().join("pipe");
     Run::new("mkfifo").arg(&pipe).output().success();
@@ -54,7 +54,8 @@ fn refused_set_up() {
     ] {
         for what in ["cat /proc/sysvipc/shm", "echo 77777 >/proc/sys/kernel/shmmax"] {
             let run = Run::new("sh").args(["-c", what]).namespace(&namespace).gated();
-            let said = run.env("SHMGATE_BACKEND", "userspace").env(name, value).output();
+            let run = run.env("SHMGATE_BACKEND", "userspace").env("SHMGATE_NAMESPACE", own.directory());
+            let said = run.env(name, value).output();
             assert!(said.status != Status::Exited(0) && said.stdout.is_empty(), "{name}: {said}");
             assert!(said.stderr.contains(reason) && said.stderr.contains("Operation not permitted"), "{name}: {said}");
         }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use common::{Named, place, refused, shmgate};
 use serde_json::Value;
+use shmgate_testkit::huge::Pool;
 use shmgate_testkit::{Agent, Namespace, Run, Session, Status, command, root_trials, run_trials, trials};
 
 fn main() -> ExitCode {
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
         processes_that_end_meanwhile_do_not_matter,
         a_person_reads_it_too,
     ];
-    trials.extend(root_trials![what_rights_do_not_show_is_counted]);
+    trials.extend(root_trials![what_rights_do_not_show_is_counted, holders_of_huge_pages_are_found_and_since_when]);
     run_trials(trials)
 }
 
@@ -267,4 +268,28 @@ fn what_rights_do_not_show_is_counted() {
     let shown: Value = serde_json::from_str(&show(&["--json", "0x4d"])).unwrap();
     assert_eq!((&shown["nattch"], &shown["attaches_seen"]), (&1.into(), &0.into()));
     assert!(shown["processes_unreadable"].as_u64().unwrap() > 0, "{shown}");
+}
+
+/// The kernel has them on a file system of its own, and not where it has the others.
+fn holders_of_huge_pages_are_found_and_since_when() {
+    let Some(_pool) = Pool::of(2) else { return };
+    let namespace = Namespace::fresh();
+    let session = Session::watching(&namespace);
+    let (mut gated, mut native) = (Agent::gated(&namespace, &session), Agent::native(&namespace));
+    // SHM_HUGETLB, 2 MiB.
+    let id = gated.number("get 77 2097152 05600");
+    gated.number(&format!("at {id}"));
+    native.number(&format!("at {id} 010000"));
+    let shown = shown(&namespace, &[&id.to_string()]);
+    assert_eq!((&shown["nattch"], &shown["attaches_seen"]), (&2.into(), &2.into()), "{shown}");
+    let mut expected = [&gated, &native].map(|one| i64::from(one.pid())).map(|pid| (pid, mapped(pid, "/SYSV0000004d")));
+    expected.sort();
+    assert_eq!(holders(&shown).into_iter().map(|(pid, _, starts)| (pid, starts)).collect::<Vec<_>>(), expected);
+    let mapping = |pid: i32| {
+        let holder = shown["holders"].as_array().unwrap().iter().find(|holder| holder["pid"] == pid).unwrap();
+        &holder["mappings"][0]
+    };
+    assert_eq!((&mapping(gated.pid())["access"], &mapping(native.pid())["access"]), (&"rw-".into(), &"r--".into()));
+    assert!(mapping(gated.pid())["since"].as_str() >= shown["created"].as_str(), "{shown}");
+    assert!(shown["created"].is_string() && mapping(native.pid())["since"].is_null(), "only one is in the session: {shown}");
 }

@@ -10,6 +10,7 @@
 //! | `agent` | a process that makes one call a command, for tests with several actors |
 //! | `session` | a session directory and the records of its journal |
 //! | `userspace` | a fresh namespace of the userspace backend |
+//! | `huge` | a pool of huge pages |
 //! | `trial` | tests by name, with those that need root skipped and counted |
 //!
 //! Nothing here sleeps in hope: each wait ends on an event or on a deadline that fails the test.
@@ -17,6 +18,7 @@
 pub mod agent;
 pub mod artifacts;
 pub mod compile;
+pub mod huge;
 pub mod namespace;
 pub mod process;
 pub mod run;
