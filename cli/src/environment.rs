@@ -140,8 +140,8 @@ pub fn kernel_serves(options: &RunOptions) -> bool {
 /// Where a run's segments are.
 pub struct Segments {
     pub served: Served,
-    /// The command that removes one, but for its id.
-    pub remover: String,
+    /// The option of `shmgate show` and `rm` that says so.
+    pub option: String,
 }
 
 /// Where the segments of a run with these options are; `None` if they vanish with it, or if there is none.
@@ -150,14 +150,14 @@ pub fn segments(options: &RunOptions) -> Option<Segments> {
         return None;
     }
     if kernel_serves(options) {
-        return Some(Segments { served: Served::by(KERNEL), remover: "ipcrm -m".to_owned() });
+        return Some(Segments { served: Served::by(KERNEL), option: "--kernel".to_owned() });
     }
     let namespace = options.namespace.clone().or_else(|| variable("SHMGATE_NAMESPACE")).unwrap_or_else(|| "default".into());
     // To open it would make it.
     directory(namespace.to_str()?).ok().filter(|dir| check::exists(dir))?;
     let served = Served::chosen(KERNEL, Choice::Userspace, Some(&namespace)).ok()?;
     let name = quoted(Path::new(&namespace));
-    Some(Segments { served, remover: format!("shmgate run --backend userspace --namespace {name} -- ipcrm -m") })
+    Some(Segments { served, option: format!("--namespace {name}") })
 }
 
 /// True if the options have the calls served in another place than the environment: with other segments.

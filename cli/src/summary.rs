@@ -85,10 +85,10 @@ pub fn print(session: &Session, before: Counts, how_to_see: &dyn Fn(bool) -> Str
         let why = Errno(journal.header().lost_errno.load(Relaxed) as i32).text();
         say(format!("{} not recorded ({why}); the session is {}", calls_were(counts.lost), quoted(session.dir())));
     }
-    if let Some(Segments { served, remover }) = segments {
+    if let Some(Segments { served, option }) = segments {
         let left: Vec<_> = ledger
             .segments(served)
-            .filter_map(|segment| Some((segment.shmid, left_behind(&segment, served, remover)?)))
+            .filter_map(|segment| Some((segment.shmid, left_behind(&segment, served, option)?)))
             .collect();
         let has_stacks = journal.header().version() == Some(format::VERSION) && !left.is_empty();
         let makers = session.reader().ok().filter(|_| has_stacks).map(makers).unwrap_or_default();
@@ -111,7 +111,7 @@ fn calls_were(count: u64) -> String {
 /// As many segments that were left behind are told of one by one.
 const MOST_LINES: usize = 20;
 
-fn left_behind(segment: &Segment, served: &Served, remover: &str) -> Option<String> {
+fn left_behind(segment: &Segment, served: &Served, option: &str) -> Option<String> {
     let seen = system::segment(served, segment.shmid);
     // It goes with its last attach.
     if seen.is_some_and(|seen| seen.is_removed) {
@@ -120,5 +120,9 @@ fn left_behind(segment: &Segment, served: &Served, remover: &str) -> Option<Stri
     // The segment's mode may forbid a look.
     let attached = seen.map_or("?".to_owned(), |seen| seen.nattch.to_string());
     let (id, key, size) = (segment.shmid, Key(segment.key), segment.size);
-    Some(format!("left behind: shmid {id}, key {key}, {size} bytes, {attached} attached; remove it with: {remover} {id}"))
+    let hint = match seen {
+        Some(seen) if seen.nattch > 0 => format!("see who holds it with: shmgate show {option} {id}"),
+        _ => format!("remove it with: shmgate rm {option} {id}"),
+    };
+    Some(format!("left behind: shmid {id}, key {key}, {size} bytes, {attached} attached; {hint}"))
 }

@@ -64,7 +64,8 @@ fn segments_in_user_space_are_removed_alike() {
     let id = agent.number("get 1 4096 01600");
     agent.number("get 2 4096 01600");
     let n = agent.number(&format!("at {id}"));
-    refused(&shm(&namespace, &["rm", "--yes", at[0], at[1], "0x1"]), 1, &["1 attached", "shmgate show", "--force"]);
+    let shown = format!("shmgate show --namespace {} {id}, ", own.name);
+    refused(&shm(&namespace, &["rm", "--yes", at[0], at[1], "0x1"]), 1, &["1 attached", &shown, "--force"]);
     agent.number(&format!("dt {n}"));
     shm(&namespace, &["rm", "--yes", at[0], at[1], "0x1"]).silent();
     assert_eq!(keys(&namespace, &at), [2]);
@@ -97,7 +98,7 @@ fn what_is_attached_stays_unless_forced() {
     let (id, other) = (agent.number("get 1 4096 01600"), agent.number("get 2 4096 01600"));
     agent.number(&format!("at {id}"));
     let outcome = shm(&namespace, &["rm", "--yes", "--kernel", "0x1", "0x2"]);
-    refused(&outcome, 1, &["1 attached", &format!("shmgate show {id}"), "--force"]);
+    refused(&outcome, 1, &["1 attached", &format!("see who with shmgate show --kernel {id}, "), "--force"]);
     assert_eq!(agent.ask(&format!("stat {other}")), "EINVAL", "the other one went");
     assert_eq!(agent.ask(&format!("stat {id}")), "nattch 1 mode 0600");
     shm(&namespace, &["rm", "--yes", "--kernel", "--force", "0x1"]).silent();

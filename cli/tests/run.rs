@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use common::{place, refused, run, shmgate, write};
 use shmgate_testkit::compile::program;
-use shmgate_testkit::{Run, Status, Userspace, command, library, run_trials, trials};
+use shmgate_testkit::{Agent, Namespace, Run, Status, Userspace, command, library, run_trials, trials};
 
 /// The kernel's backend, chosen by auto, has no namespaces: that the option does nothing is said.
 fn a_namespace_that_is_not_used_is_said() {
@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         lines_go_to_standard_error,
         denials_and_what_is_left_are_said,
         what_is_left_in_a_namespace_is_said,
+        who_holds_what_is_left_can_be_asked,
         a_namespace_that_is_not_used_is_said,
         a_dry_run_denies_nothing_and_says_so,
         the_environment_is_as_the_options,
@@ -167,7 +168,7 @@ fn denials_and_what_is_left_are_said() {
     assert!(lines[0].starts_with("shmgate: 1 call was denied; ") && lines[0].contains("--log -"), "{said}");
     assert!(lines[1].starts_with("shmgate: left behind: shmid ") && lines[1].contains(", key 0x"), "{said}");
     let shmid = lines[1].rsplit(' ').next().unwrap();
-    assert!(lines[1].ends_with(&format!("4096 bytes, 0 attached; remove it with: ipcrm -m {shmid}")), "{said}");
+    assert!(lines[1].ends_with(&format!("4096 bytes, 0 attached; remove it with: shmgate rm --kernel {shmid}")), "{said}");
     shmgate(["run", "-q", "--max-segments", "1", "--", "sh", "-c", script]).output().success().silent();
     // Gone by itself, or by the command: nothing to say.
     run(["sh", "-c", "ipcrm -m $(ipcmk -M 4096 | sed 's/.* //')"]).output().silent();
@@ -180,15 +181,31 @@ fn what_is_left_in_a_namespace_is_said() {
     let said = there().args(["--", "ipcmk", "-M", "4096"]).output().success();
     assert!(said.stderr.starts_with("shmgate: left behind: shmid 32768, key 0x"), "{said}");
     let (_, hint) = said.stderr.trim_end().split_once("4096 bytes, 0 attached; remove it with: shmgate ").expect("a hint");
-    assert_eq!(hint, format!("run --backend userspace --namespace {dir} -- ipcrm -m 32768"));
-    shmgate(hint.split(' ')).output().silent();
+    assert_eq!(hint, format!("rm --namespace {dir} 32768"));
+    shmgate(hint.split(' ')).arg("--yes").output().silent();
     // It was removed, and what is to be removed with its last attach is none to tell of.
     let left = there().args(["--", "sh", "-c", "ipcs -m | grep -c ^0x || true"]).output().silent();
     assert_eq!(left.stdout, "0\n");
     // Where the kernel has none, `auto` is the namespace too.
     let launcher = Run::new(program("without_shm")).arg("--").arg(command()).args(["run", "--namespace", dir]);
     let auto = launcher.env("SHMGATE_LIB", library()).args(["--", "ipcmk", "-M", "4096"]).output().success();
-    assert!(auto.stderr.contains(&format!(" --namespace {dir} -- ipcrm -m ")), "{auto}");
+    assert!(auto.stderr.contains(&format!(": shmgate rm --namespace {dir} ")), "{auto}");
+}
+
+/// It may be in use on purpose.
+fn who_holds_what_is_left_can_be_asked() {
+    let (temp, namespace) = (place(), Namespace::fresh());
+    let file = temp.path().join("said");
+    let script = "exec \"$0\" run -- \"$1\" 2>\"$2\"";
+    let run = Run::new("sh").args(["-c", script]).arg(command()).arg(program("agent")).arg(&file);
+    let (mut agent, mut holder) = (Agent::start(run.namespace(&namespace)), Agent::native(&namespace));
+    let id = agent.number("get 77 4096 01600");
+    holder.number(&format!("at {id}"));
+    assert_eq!(agent.finish(), Status::Exited(0));
+    let said = fs::read_to_string(&file).unwrap();
+    let (_, hint) = said.trim_end().split_once("4096 bytes, 1 attached; see who holds it with: shmgate ").expect(&said);
+    let shown = shmgate(hint.split(' ')).namespace(&namespace).output().silent().stdout;
+    assert!(shown.contains(&format!("\n{} ", holder.pid())), "{shown}");
 }
 
 fn a_dry_run_denies_nothing_and_says_so() {

@@ -42,6 +42,8 @@ use processes::Who;
 pub use remove::{gc, rm};
 pub use show::show;
 
+use crate::failure::quoted;
+
 /// In a segment's mode: it goes with its last attach.
 const SHM_DEST: u32 = 0o1000;
 /// In a segment's mode: it stays in memory.
@@ -56,6 +58,16 @@ pub enum Place {
         name: String,
         dir: PathBuf,
     },
+}
+
+impl Place {
+    /// The option that names it on a command line.
+    fn option(&self) -> String {
+        match self {
+            Place::Kernel => "--kernel".into(),
+            Place::Userspace { name, .. } => format!("--namespace {}", quoted(name)),
+        }
+    }
 }
 
 /// A segment.

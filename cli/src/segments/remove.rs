@@ -47,14 +47,12 @@ pub fn rm(options: &RmOptions) -> Result<u8, Failure> {
     candidates.retain(|segment| options.filters.take(segment, survey.now));
     let mut chosen = Vec::new();
     for segment in candidates {
-        let id = segment.id;
+        let (id, see) = (segment.id, format!("shmgate show {} {}", segment.place.option(), segment.id));
         let stays = match segment.nattch {
             _ if segment.is_removed() => {
-                Some(format!("id {id}: is removed already, and goes with its last attach; see: shmgate show {id}"))
+                Some(format!("id {id}: is removed already, and goes with its last attach; see: {see}"))
             }
-            1.. if !options.force => {
-                Some(format!("id {id}: {} attached; see who with shmgate show {id}, or add --force", segment.nattch))
-            }
+            1.. if !options.force => Some(format!("id {id}: {} attached; see who with {see}, or add --force", segment.nattch)),
             _ => None,
         };
         match stays {
