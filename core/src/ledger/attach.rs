@@ -108,25 +108,12 @@ impl Ledger {
         policy: &Policy,
         (process, me): (usize, &ProcessSlot),
     ) -> Result<(Option<Attaching>, Option<Denial>), Denial> {
-        let mut refused = (Reason::SessionAttaches, 0, 0);
-        for attempt in 0..super::PATIENCE {
-            if attempt == 0 {
-                self.settle_processes();
-                self.correct_mine(identity, me, backend);
-            }
-            let busy = self.recount_attaches(identity);
-            thread.set_attaching(true);
-            match self.take_attach(identity, thread, me, policy) {
-                Ok(()) => return Ok((Some(Attaching { process, pid: identity.pid().into() }), None)),
-                Err(reason) => refused = reason,
-            }
-            thread.set_attaching(false);
-            if !busy {
-                break;
-            }
-            sys::yield_now();
-        }
-        let (reason, used, limit) = refused;
+        self.settle_processes();
+        self.correct_mine(identity, me, backend);
+        let (reason, used, limit) = match self.take_patiently(identity, thread, me, policy) {
+            Ok(()) => return Ok((Some(Attaching { process, pid: identity.pid().into() }), None)),
+            Err(refused) => refused,
+        };
         let denial = Denial { reason, errno: Errno::EMFILE, asked: 1, used, limit, holder: self.most_attached() };
         if !policy.dry_run {
             return Err(denial);
@@ -134,6 +121,37 @@ impl Ledger {
         thread.set_attaching(true);
         self.inherit(me, 1);
         Ok((Some(Attaching { process, pid: identity.pid().into() }), Some(denial)))
+    }
+
+    /// Asks with the books made right, and again as long as there may be room that others only ask for: who is refused counts for a moment,
+    /// and two who take each other for it must not both be.
+    fn take_patiently(
+        &self,
+        identity: &Identity,
+        thread: Me<'_>,
+        me: &ProcessSlot,
+        policy: &Policy,
+    ) -> Result<(), (Reason, u64, u64)> {
+        let mut refused = (Reason::SessionAttaches, 0, 0);
+        for _ in 0..super::PATIENCE {
+            self.recount_attaches(identity);
+            thread.set_attaching(true);
+            match self.take_attach(identity, thread, me, policy) {
+                Ok(()) => return Ok(()),
+                Err(reason) => refused = reason,
+            }
+            thread.set_attaching(false);
+            let is_used_up = match refused {
+                // No other thread is at an attach, and may yet be refused.
+                (Reason::ProcessAttaches, ..) => identity.attaches_begun().is_some(),
+                (_, _, limit) => self.used_attaches() >= limit,
+            };
+            if is_used_up {
+                break;
+            }
+            sys::yield_now();
+        }
+        Err(refused)
     }
 
     /// Counts an attach, if it is granted and within the process's quota.
@@ -316,6 +334,12 @@ impl Ledger {
     /// The attaches of all processes.
     pub(super) fn all_attaches(&self) -> u64 {
         self.processes().iter().filter(|slot| is_process(slot)).map(|slot| slot.attaches()).fold(0, u64::saturating_add)
+    }
+
+    /// The attaches that processes have for certain: what is beyond their grants is only asked for.
+    fn used_attaches(&self) -> u64 {
+        let used = |slot: &ProcessSlot| slot.attaches().min(Grant::load(slot).granted);
+        self.processes().iter().filter(|slot| is_process(slot)).map(used).fold(0, u64::saturating_add)
     }
 
     /// The process with the most attaches, and how many.

@@ -95,25 +95,21 @@ impl Ledger {
         Err((Reason::SessionAttaches, refused, limit.unwrap_or(0)))
     }
 
-    /// Makes the session's total anew, with what processes were granted and do not use taken back; true if somebody's asking is
-    /// under way.
+    /// Makes the session's total anew, with what processes were granted and do not use taken back.
     #[inline(never)]
-    pub(super) fn recount_attaches(&self, identity: &Identity) -> bool {
+    pub(super) fn recount_attaches(&self, identity: &Identity) {
         self.drop_lost_attaches();
         let slots = || self.processes().iter().filter(|slot| is_process(slot));
-        let busy = slots().any(|slot| Grant::load(slot).asked > 0);
-        let overtaken = self.take_back(identity, slots());
+        self.take_back(identity, slots());
         self.layout()
             .session_attaches
             .recompute(|| slots().map(|slot| Grant::load(slot).counted()).fold(0, u64::saturating_add));
-        busy || overtaken
     }
 
-    /// Takes back what processes were granted and do not use; true if one of them used it meanwhile.
-    pub(super) fn take_back<'a>(&self, identity: &Identity, mut slots: impl Iterator<Item = &'a ProcessSlot>) -> bool {
+    /// Takes back what processes were granted and do not use.
+    pub(super) fn take_back<'a>(&self, identity: &Identity, mut slots: impl Iterator<Item = &'a ProcessSlot>) {
         let mine = self.known_mine(identity).map(|(_, slot)| core::ptr::from_ref(slot));
         let can_fence = sys::can_fence();
-        let mut overtaken = false;
         loop {
             let mut lowered = [const { None }; AT_A_TIME];
             let mut whose = None;
@@ -130,10 +126,10 @@ impl Ledger {
                 sys::fence(whose);
             }
             for &(slot, version) in lowered.iter().flatten() {
-                overtaken |= finish(slot, version);
+                finish(slot, version);
             }
             if lowered[AT_A_TIME - 1].is_none() {
-                return overtaken;
+                return;
             }
         }
     }
@@ -155,16 +151,14 @@ fn lower(slot: &ProcessSlot, can_fence: bool) -> Option<Grant> {
 }
 
 /// After the fence it is certain what is used: the rest is nobody's any more. A later taking back has its own fence to wait for.
-/// True if some of it is used.
-fn finish(slot: &ProcessSlot, version: u64) -> bool {
+fn finish(slot: &ProcessSlot, version: u64) {
     let attaches = slot.attaches();
-    let before = Grant::change(slot, |grant| {
+    Grant::change(slot, |grant| {
         // What is asked for and not yet refused is in the number: never more than was granted.
         let used = attaches.saturating_sub(grant.granted).min(grant.taking);
         let taking = if grant.version == version { 0 } else { grant.taking - used };
         Grant { granted: grant.granted + used, taking, ..grant }
     });
-    attaches > before.granted
 }
 
 #[cfg(test)]

@@ -48,16 +48,8 @@ impl Two {
         let (ledger, identity) = (&self.ledger, &self.identity);
         let me = identity.me();
         let slot = &ledger.layout().processes[at];
-        let take = || ledger.take_attach(identity, me, slot, &self.policy).is_ok();
-        let mut attached = take();
-        while !attached {
-            let busy = ledger.recount_attaches(identity);
-            attached = take();
-            if !busy {
-                break;
-            }
-            sys::yield_now();
-        }
+        let attached = ledger.take_attach(identity, me, slot, &self.policy).is_ok()
+            || ledger.take_patiently(identity, me, slot, &self.policy).is_ok();
         if attached {
             self.held.fetch_add(1, SeqCst);
         }
@@ -107,7 +99,25 @@ fn each(limit: u64, granted: [u64; 2], interruptions: usize, first: fn(&Two), se
 
 #[test]
 fn the_last_attach_goes_to_one_process() {
-    each(1, [1, 0], 2, |two| _ = two.attach(0), |two| _ = two.attach(1));
+    for granted in [[1, 0], [0, 0]] {
+        each(1, granted, 2, |two| _ = two.attach(0), |two| _ = two.attach(1));
+    }
+}
+
+#[test]
+fn the_last_attach_goes_to_somebody() {
+    if !sys::can_fence() {
+        return;
+    }
+    for granted in [[1, 0], [0, 0]] {
+        let runs = explore(
+            3,
+            || Two::fenced(1, granted),
+            &[&|two: &Two| _ = two.attach(0), &|two: &Two| _ = two.attach(1)],
+            |two| assert_eq!(two.held.load(SeqCst), 1),
+        );
+        println!("{runs} orders");
+    }
 }
 
 #[test]
