@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         whoever_sits_at_the_terminal_is_asked,
         another_segment_of_the_same_id_stays,
         what_is_used_while_it_is_asked_about_stays,
+        what_the_killed_held_goes_at_once,
     ];
     trials.extend(root_trials![another_users_segments_stay, an_owner_removes_what_its_mode_hides]);
     run_trials(trials)
@@ -298,4 +299,18 @@ fn another_users_segments_stay() {
     assert_eq!(outcome.status, Status::Exited(0), "{outcome}");
     assert!(outcome.stderr.contains("2 segments of other users"), "{outcome}");
     assert_eq!(keys(&namespace, KERNEL), [1, 2]);
+}
+
+/// The removal's own look may be the first to notice that its last process is gone.
+fn what_the_killed_held_goes_at_once() {
+    let (namespace, own) = (Namespace::fresh(), Named::new("killed"));
+    let at = ["--namespace", &own.name];
+    for words in [&["rm", "--yes", "0x1"][..], &["gc", "--yes", "--older-than", "0s"]] {
+        let mut agent = own.agent();
+        let id = agent.number("get 1 4096 01600");
+        agent.number(&format!("at {id}"));
+        agent.kill();
+        let said = shm(&namespace, &[words, &at].concat()).silent().stdout;
+        assert!(said.ends_with("removed 1 segment\n"), "{said}");
+    }
 }

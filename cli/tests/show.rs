@@ -149,6 +149,10 @@ fn a_removed_segment_tells_the_key_it_had() {
     assert_eq!(shown["status"], "dest");
     let text = show(&[&id.to_string()]).namespace(&namespace).output().silent().stdout;
     assert!(text.contains("before its removal 0x0000004d"), "{text}");
+    // Who looks for it by that key is told which it was.
+    let by_key = show(&["0x4d"]).namespace(&namespace).output();
+    refused(&by_key, 1, &["removed", &format!("shmgate show --kernel {id}")]);
+    refused(&show(&["0x4e"]).namespace(&namespace).output(), 1, &["no such segment", "shmgate ls"]);
 }
 
 fn journals_tell_since_when_and_from_which_path() {

@@ -173,21 +173,21 @@ impl Remover {
     }
 }
 
-/// What tells a segment from another of the same id, and whether it was used meanwhile.
+/// What tells a segment from another of the same id, and whether it was used meanwhile. Not its last detach: a look at a userspace segment may
+/// be what notes that of a process that was killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct State {
     key: i32,
     cpid: u32,
     ctime: u64,
     atime: u64,
-    dtime: u64,
     nattch: u64,
 }
 
 impl State {
     fn of(segment: &Segment) -> State {
-        let Segment { key, cpid, ctime, atime, dtime, nattch, .. } = *segment;
-        State { key, cpid, ctime, atime, dtime, nattch }
+        let Segment { key, cpid, ctime, atime, nattch, .. } = *segment;
+        State { key, cpid, ctime, atime, nattch }
     }
 }
 
@@ -202,7 +202,6 @@ fn look(served: &Served, segment: &Segment) -> Result<State, String> {
             cpid: now.shm_cpid as u32,
             ctime: now.shm_ctime as u64,
             atime: now.shm_atime as u64,
-            dtime: now.shm_dtime as u64,
             nattch: now.shm_nattch,
         }),
         // Its mode may forbid its owner to read it, but not to remove it.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::holders::{Search, search_all};
 use super::options::parse_key;
 use super::survey::Survey;
 use super::{Place, Segment};
@@ -46,15 +47,29 @@ impl Target {
         let found: Vec<&Segment> = survey.segments.iter().filter(|segment| self.means(segment)).collect();
         match found[..] {
             [one] => Ok(one),
-            [] => Err(Failure::new(
-                FAILED,
-                format!("{self}: there is no such segment; see those that are there with: shmgate ls"),
-            )),
+            [] => Err(Failure::new(FAILED, self.none(survey))),
             _ => {
                 let places: Vec<String> = found.iter().map(|segment| place(segment)).collect();
                 let hint = "say which with --kernel or --namespace N";
                 Err(Failure::new(USAGE, format!("{self}: a segment of {}; {hint}", places.join(", and of "))))
             }
+        }
+    }
+}
+
+impl Target {
+    /// That there is none. A key that its segment lost by its removal is still in the memory maps of who holds it.
+    fn none(self, survey: &Survey) -> String {
+        let removed: Vec<&Segment> = survey.segments.iter().filter(|segment| segment.is_removed()).collect();
+        let searches = if let Target::Key(_) = self { search_all(&removed) } else { Vec::new() };
+        let had_it = |(_, search): &(&&Segment, Search)| search.first_key.map(Target::Key) == Some(self);
+        match removed.iter().zip(searches).find(had_it) {
+            Some((Segment { id, .. }, _)) => {
+                format!(
+                    "{self}: removed, but id {id}, which had it, is still held; see by whom with: shmgate show --kernel {id}"
+                )
+            }
+            None => format!("{self}: there is no such segment; see those that are there with: shmgate ls"),
         }
     }
 }
