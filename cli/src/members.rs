@@ -96,7 +96,8 @@ fn membership(process: &Path, variable: &[u8], names: impl Fn(&OsStr) -> bool) -
     }
 }
 
-fn identity(path: &Path) -> Option<(u64, u64)> {
+/// The file or directory itself, whatever its name.
+pub fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 

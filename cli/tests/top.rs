@@ -5,7 +5,7 @@ mod common;
 mod tmux;
 
 use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use shmgate_core::journal::format::{HEADER_LEN, SLOT_LEN};
 use shmgate_testkit::compile::program;
 use shmgate_testkit::run::TIMEOUT;
 use shmgate_testkit::trial::trial;
-use shmgate_testkit::{Agent, Namespace, Run, Session, Status, command, run_trials, trials};
+use shmgate_testkit::{Agent, Namespace, Run, Session, Status, command, root_trials, run_trials, trials};
 use tmux::Tmux;
 
 fn main() -> ExitCode {
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         an_id_that_comes_again_counts_anew,
         rates_are_those_of_the_interval,
         quotas_and_denials_are_told,
+        a_dry_run_denies_nothing,
         processes_that_end_are_gone,
         a_person_reads_it_too,
         a_live_look_needs_a_terminal,
@@ -35,18 +36,20 @@ fn main() -> ExitCode {
         a_broken_namespace_costs_the_others_nothing,
         a_reader_that_leaves_is_no_error,
     ];
+    all.extend(root_trials![what_rights_do_not_show_is_said]);
     let is_there = tmux::is_there();
-    let live: [(&str, fn()); 10] = [
+    let live: [(&str, fn()); 11] = [
         ("what_happens_is_seen", what_happens_is_seen),
         ("keys_lead_everywhere", keys_lead_everywhere),
         ("it_can_be_held", it_can_be_held),
         ("quitting_leaves_the_terminal_as_it_was", quitting_leaves_the_terminal_as_it_was),
         ("a_signal_leaves_the_terminal_as_it_was", a_signal_leaves_the_terminal_as_it_was),
         ("it_stops_and_goes_on", it_stops_and_goes_on),
+        ("what_is_typed_while_it_is_stopped_stays", what_is_typed_while_it_is_stopped_stays),
         ("a_small_terminal_is_told", a_small_terminal_is_told),
         ("it_ends_with_its_terminal", it_ends_with_its_terminal),
         ("colours_can_be_refused", colours_can_be_refused),
-        ("a_session_that_goes_is_said", a_session_that_goes_is_said),
+        ("what_goes_is_said", what_goes_is_said),
     ];
     for (name, body) in live {
         let name = if is_there { format!("in_tmux::{name}") } else { format!("in_tmux::{name} (skipped: needs tmux)") };
@@ -218,6 +221,8 @@ fn quotas_and_denials_are_told() {
     assert_eq!((&look["denied"]["total"], &look["errors"]["total"]), (&3.into(), &0.into()));
     let denials = look["denials"].as_array().unwrap();
     assert_eq!(denials.len(), 3);
+    assert_eq!(denials[0]["pid"], agent.pid());
+    assert!(denials[0]["reason"].as_str().unwrap().starts_with("session bytes: 40 KiB asked"), "{}", denials[0]);
     let line = denials[0]["line"].as_str().unwrap();
     assert!(line.contains("shmget(key=IPC_PRIVATE, size=40000") && line.contains("[denied: session bytes"), "{line}");
 }
@@ -259,7 +264,7 @@ fn a_person_reads_it_too() {
         "PID USER CALLS/S ",
         " lives ",
         "\nTIME ",
-        "[denied: session bytes: 60 KiB asked",
+        "session bytes: 60 KiB asked",
     ] {
         assert!(said.stdout.contains(part), "{part} is missing in:\n{said}");
     }
@@ -310,7 +315,7 @@ fn a_broken_namespace_costs_the_others_nothing() {
 
 fn a_reader_that_leaves_is_no_error() {
     let namespace = Namespace::fresh();
-    let script = format!("{} top --once --json | true; exit ${{PIPESTATUS[0]}}", command().display());
+    let script = format!("{} top --once --json --kernel | true; exit ${{PIPESTATUS[0]}}", command().display());
     let said = Run::new("bash").args(["-c", &script]).namespace(&namespace).output().silent();
     assert_eq!(said.status, Status::Exited(0));
 }
@@ -373,7 +378,10 @@ fn keys_lead_everywhere() {
     });
     tmux.press(&["Escape"]);
     tmux.until("the table", |screen| row(screen, small).is_some());
-    tmux.press(&["/", "4", "e", "Enter"]);
+    // All of the words, and another filter begins anew.
+    tmux.press(&["/", "n", "o", "n", "e", "Enter"]);
+    tmux.until("that nothing passes", |screen| screen.contains("Nothing passes the filter."));
+    tmux.press(&["/", "7", ".", "9", "K", "Space", "4", "E", "Enter"]);
     tmux.until("what passes the filter", |screen| row(screen, small).is_none() && row(screen, large).is_some());
     tmux.press(&["Escape"]);
     tmux.until("all again", |screen| row(screen, small).is_some());
@@ -385,7 +393,7 @@ fn keys_lead_everywhere() {
     tmux.press(&["Escape"]);
     tmux.until("the processes", |screen| screen.contains("PROGRAM"));
     tmux.press(&["Tab"]);
-    tmux.until("the denial", |screen| screen.contains("TIME") && screen.contains("size=900000"));
+    tmux.until("the denial", |screen| screen.contains("REASON") && screen.contains("session bytes: 880 KiB asked"));
     tmux.press(&["Enter"]);
     tmux.until("its reason", |screen| screen.contains("880 KiB asked, 92 KiB of 640 KiB in use"));
     tmux.press(&["q"]);
@@ -461,7 +469,7 @@ fn it_stops_and_goes_on() {
     let screen = settings_stay(&["--kernel"], |tmux| {
         tmux.press(&["C-z"]);
         tmux.until("that it is stopped", |screen| screen.contains("Stopped") && screen.contains("what was here"));
-        tmux.enter("clear; fg");
+        tmux.enter("clear; echo before; fg");
         tmux.until("the segment again", |screen| screen.contains("0x0000004d"));
         // A stop that comes from elsewhere, too.
         let pid = tmux.foreground().expect("top runs");
@@ -473,6 +481,24 @@ fn it_stops_and_goes_on() {
         tmux.press(&["q"]);
     });
     assert!(screen.contains("status:"), "{screen}");
+}
+
+fn what_is_typed_while_it_is_stopped_stays() {
+    let namespace = Namespace::fresh();
+    let tmux = Tmux::start(&namespace, SIZE, &[]);
+    tmux.enter("echo one; echo two");
+    let is_shown = |screen: &str| screen.contains("There is no segment.");
+    tmux.enter(&line(&["--kernel"]));
+    tmux.until("top", is_shown);
+    tmux.press(&["C-z"]);
+    tmux.until("that it is stopped", |screen| screen.contains("Stopped"));
+    tmux.enter("echo three");
+    tmux.enter("fg");
+    tmux.until("top", is_shown);
+    tmux.press(&["q"]);
+    let screen = tmux.until("the shell", |screen| !is_shown(screen) && screen.trim_end().ends_with('$'));
+    let places = ["\none\n", "\ntwo\n", "Stopped", "\nthree\n", "$ fg\n"].map(|part| screen.find(part));
+    assert!(places[0].is_some() && places.is_sorted(), "{places:?} in:\n{screen}");
 }
 
 fn a_small_terminal_is_told() {
@@ -519,7 +545,7 @@ fn colours_can_be_refused() {
     assert!(!without.contains("\x1b[38;") && !without.contains("\x1b[31"), "{without:?}");
 }
 
-fn a_session_that_goes_is_said() {
+fn what_goes_is_said() {
     let namespace = Namespace::fresh();
     let own = Named::new("goes");
     own.agent().number("get 0 4096 01600");
@@ -528,4 +554,47 @@ fn a_session_that_goes_is_said() {
     tmux.until("the segment", |screen| screen.contains("4K"));
     std::fs::remove_dir_all(&own.dir).unwrap();
     tmux.until("that it is gone", |screen| screen.contains("there is none") && screen.contains("status:1"));
+    let session = Session::watching(&namespace);
+    tmux.enter(&format!("clear; {}; echo status:$?", line(&["--interval", "0.1", text(&session.directory())])));
+    tmux.until("the session", |screen| screen.contains("The session uses no segment"));
+    std::fs::remove_dir_all(session.directory()).unwrap();
+    tmux.until("that it is gone", |screen| screen.contains("the session is gone") && screen.contains("status:1"));
+}
+
+/// Attaches of processes that may not be looked into: another user's.
+fn what_rights_do_not_show_is_said() {
+    let namespace = Namespace::fresh();
+    let mut agent = Agent::native(&namespace);
+    let id = agent.number("get 77 4096 01666");
+    agent.number(&format!("at {id}"));
+    let nobody = |arguments: &[&str]| {
+        // A copy, which anybody may execute.
+        let temp = place();
+        let copy = temp.path().join("shmgate");
+        std::fs::copy(command(), &copy).unwrap();
+        std::fs::set_permissions(temp.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let words = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+        Run::new("setpriv")
+            .args(words)
+            .arg(&copy)
+            .args(["top", "--once", "--kernel"])
+            .args(arguments)
+            .namespace(&namespace)
+            .output()
+    };
+    let said = nobody(&[]).silent().stdout;
+    assert!(said.contains("1 attach not seen, as ") && said.contains("ask as root"), "{said}");
+    let look: Value = serde_json::from_str(&nobody(&["--json"]).silent().stdout).unwrap();
+    assert_eq!(look["segments"][0]["holders"], serde_json::json!([]));
+    assert!(look["totals"]["processes_unreadable"].as_u64() > Some(0), "{look}");
+}
+
+fn a_dry_run_denies_nothing() {
+    let namespace = Namespace::fresh();
+    let session = Session::with_options(&namespace, &["--max-segments", "1", "--dry-run"]);
+    let mut agent = Agent::gated(&namespace, &session);
+    agent.number("get 0 4096 01600");
+    agent.number("get 0 4096 01600");
+    let said = once(&namespace, &[text(&session.directory())]).output().silent().stdout;
+    assert!(said.contains("; denied 0, 0/s; would be denied 1, "), "{said}");
 }

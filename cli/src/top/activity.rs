@@ -4,7 +4,7 @@
 //! child's inherited attaches are not among a process's. Times are nanoseconds since the epoch.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -14,8 +14,10 @@ use shmgate_core::ledger::{self, Ledger};
 use shmgate_core::policy::Policy;
 use shmgate_core::sys;
 use shmgate_core::text::Event;
+use shmgate_core::text::reason::ReasonText;
 
-use crate::failure::Failure;
+use crate::failure::{FAILED, Failure};
+use crate::members::identity;
 use crate::report::{Counts, names_a_segment};
 use crate::segments::{Place, Segment};
 use crate::{log, sessions};
@@ -28,6 +30,9 @@ const MOST_DENIALS: usize = 1000;
 pub struct Activity {
     pub tally: Tally,
     pub policy: Option<Policy>,
+    /// By what the file is known from another in its place.
+    identity: Option<(u64, u64)>,
+    journal: PathBuf,
     timeline: Timeline,
     ledger: Option<Ledger>,
     /// What can't be read of it beside the journal.
@@ -45,15 +50,32 @@ impl Activity {
     /// A [`Failure`] if there is none, or if its journal can't be read.
     pub fn open(dir: &Path) -> Result<Activity, Failure> {
         let session = sessions::open(dir)?;
-        let timeline = Timeline::new(log::open(&dir.join("journal"))?);
+        let journal = dir.join("journal");
+        let timeline = Timeline::new(log::open(&journal)?);
         let (policy, ledger) = (session.policy(), session.ledger());
         let faults = [policy.as_ref().err(), ledger.as_ref().err()].into_iter().flatten().map(ToString::to_string).collect();
         let policy = policy.ok().flatten();
-        Ok(Activity { tally: Tally::default(), policy, timeline, ledger: ledger.ok(), faults, looked: 0, span: Duration::ZERO })
+        Ok(Activity {
+            tally: Tally::default(),
+            policy,
+            identity: identity(&journal),
+            journal,
+            timeline,
+            ledger: ledger.ok(),
+            faults,
+            looked: 0,
+            span: Duration::ZERO,
+        })
     }
 
     /// Takes in what has been recorded since the last look, at `now`. At the first one, what began in the `interval` before is recent.
-    pub fn look(&mut self, now: u64, interval: Duration) {
+    ///
+    /// # Errors
+    /// That the session is gone, or that another has come into its place.
+    pub fn look(&mut self, now: u64, interval: Duration) -> Result<(), Failure> {
+        if identity(&self.journal) != self.identity {
+            return Err(Failure::new(FAILED, format!("{}: the session is gone, or another", self.journal.display())));
+        }
         let is_first = self.looked == 0;
         let before = now.saturating_sub(interval.as_nanos() as u64);
         self.span = if is_first { interval } else { Duration::from_nanos(now.saturating_sub(self.looked)) };
@@ -64,6 +86,7 @@ impl Activity {
                 self.tally.add(&event, !is_first || event.time_ns >= before);
             }
         }
+        Ok(())
     }
 
     /// A recent count as one a second, in tenths.
@@ -149,6 +172,8 @@ pub struct Denied {
     pub time: u64,
     /// How many there were with it.
     pub number: u64,
+    pub pid: u32,
+    pub reason: String,
     /// As `shmgate log` writes it.
     pub line: String,
 }
@@ -213,12 +238,14 @@ impl Tally {
                 self.segments.remove(&name);
             }
         }
-        if matches!(event.outcome.verdict, Verdict::Denied(_) | Verdict::WouldDeny(_)) {
+        if let Verdict::Denied(denial) | Verdict::WouldDeny(denial) = event.outcome.verdict {
             if self.denials.len() == MOST_DENIALS {
                 self.denials.pop_front();
             }
             let number = self.counts.all.denied + self.counts.all.would_deny;
-            self.denials.push_back(Denied { time: event.time_ns, number, line: event.to_string() });
+            let reason = ReasonText { denial, rule: event.rule }.to_string();
+            let (time, pid, line) = (event.time_ns, event.pid, event.to_string());
+            self.denials.push_back(Denied { time, number, pid, reason, line });
         }
     }
 

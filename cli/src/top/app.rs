@@ -113,7 +113,7 @@ impl<'a> App<'a> {
     fn take(options: &TopOptions, activity: &mut Option<Activity>) -> Result<Sample, Failure> {
         if let Some(activity) = activity {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            activity.look(now.as_nanos() as u64, options.interval);
+            activity.look(now.as_nanos() as u64, options.interval)?;
         }
         Sample::take(options, activity.as_ref())
     }
@@ -243,7 +243,11 @@ impl<'a> App<'a> {
                 self.arrange();
             }
             KeyCode::Char('?' | 'h') | KeyCode::F(1) => self.over = Some(Over::Keys),
-            KeyCode::Char('/') => self.is_typing = true,
+            KeyCode::Char('/') => {
+                self.is_typing = true;
+                self.filter.clear();
+                self.arrange();
+            }
             KeyCode::Char(' ') => self.is_held ^= true,
             KeyCode::Enter | KeyCode::Right => self.open(),
             KeyCode::Tab => self.turn((self.view as usize + 1) % 3),

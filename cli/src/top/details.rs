@@ -24,26 +24,10 @@ pub struct Details {
     /// What journals know of a segment: read once, as that may take long.
     origin: Origin,
     pub title: String,
-    lines: Vec<String>,
+    pub lines: Vec<String>,
 }
 
 impl Details {
-    /// The text in lines of at most `width` characters, broken at blanks where there are any.
-    pub fn wrapped(&self, width: usize) -> Vec<String> {
-        let mut wrapped = Vec::new();
-        for line in &self.lines {
-            let mut rest: Vec<char> = line.chars().collect();
-            while rest.len() > width.max(1) {
-                let blank = rest[..width.max(1)].iter().rposition(|letter| *letter == ' ');
-                let left = rest.split_off(blank.map_or(width.max(1), |blank| blank + 1));
-                wrapped.push(rest.into_iter().collect());
-                rest = left;
-            }
-            wrapped.push(rest.into_iter().collect());
-        }
-        wrapped
-    }
-
     /// Finds out all of a row. `sessions` are those whose journals are asked.
     ///
     /// # Errors
@@ -153,18 +137,4 @@ fn of_process(pid: u32, process: &OfProcess, activity: &Activity, sample: &Sampl
         line("Attached", &format!("id {id} at {address:#x} since {}", Utc(time)));
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_is_broken_at_blanks() {
-        let lines = ["one two three", "", "longerthanthat", "  in"].map(String::from).to_vec();
-        let details = Details { subject: Subject::Process(1), origin: Origin::default(), title: String::new(), lines };
-        assert_eq!(details.wrapped(8), ["one two ", "three", "", "longerth", "anthat", "  in"]);
-        assert_eq!(details.wrapped(100), details.lines);
-        assert_eq!(details.wrapped(0).concat(), details.lines.concat());
-    }
 }

@@ -31,7 +31,7 @@ const KEYS: [(&str, &str); 13] = [
     ("Tab, 1, 2, 3", "segments, processes, denials (of a session)"),
     ("<, >", "sort by the column to the left, to the right"),
     ("r", "the other way round"),
-    ("/", "show only rows with these words; Enter keeps them, Esc drops them"),
+    ("/", "show only rows with all of these words; Enter keeps them, Esc drops them"),
     ("Space", "hold it as it is; again to go on"),
     ("Ctrl-L", "draw everything anew"),
     ("Ctrl-Z", "stop, until the shell's fg"),
@@ -49,7 +49,11 @@ pub fn draw(app: &mut App<'_>, frame: &mut Frame<'_>) {
     }
     // A small terminal shows fewer of them rather than no rows.
     let most = usize::from(area.height) - 6;
-    let totals: Vec<Line<'_>> = totals::lines(&app.sample, app.activity.as_ref()).into_iter().take(most).map(of_cell).collect();
+    let totals = totals::lines(&app.sample, app.activity.as_ref());
+    let totals = totals.iter().flat_map(|Cell { text, style }| {
+        wrapped(&printable(text), usize::from(area.width)).into_iter().map(|line| Line::styled(line, look(*style)))
+    });
+    let totals: Vec<Line<'_>> = totals.take(most).collect();
     let has_views = app.activity.is_some();
     let holders = holders(app, area.width).filter(|_| area.height >= HOLDERS.1 && app.over.is_none()).unwrap_or_default();
     let [title, above, views, body, below, keys] = Layout::vertical([
@@ -72,10 +76,11 @@ pub fn draw(app: &mut App<'_>, frame: &mut Frame<'_>) {
             let heading = Line::styled(format!("{} (Esc: back)", details.title), Modifier::BOLD);
             let [head, rest] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(body);
             app.page = usize::from(rest.height).max(1);
-            let lines = details.wrapped(usize::from(rest.width));
+            let mut lines: Vec<Line<'_>> =
+                details.lines.iter().flat_map(|line| wrapped(line, usize::from(rest.width))).map(Line::raw).collect();
             *first = (*first).min(lines.len().saturating_sub(app.page));
             frame.render_widget(heading, head);
-            frame.render_widget(Text::from(lines.into_iter().skip(*first).map(Line::raw).collect::<Vec<_>>()), rest);
+            frame.render_widget(Text::from(lines.split_off(*first)), rest);
         }
         None => draw_grid(app, frame, body),
     }
@@ -157,19 +162,23 @@ fn nothing(app: &App<'_>) -> &'static str {
     }
 }
 
-/// The columns for which there is room, each with its width.
+/// The columns for which there is room, each with its width on the screen.
 fn columns(grid: &Grid, rows: &[Vec<Cell>], room: usize) -> Vec<(usize, usize)> {
     let width = |at: usize| {
-        let cells = rows.iter().map(|cells| cells[at].text.chars().count());
+        let cells = rows.iter().map(|cells| Span::raw(&cells[at].text).width());
         cells.chain([grid.columns[at].len()]).max().unwrap_or(0)
     };
     let mut columns: Vec<(usize, usize)> = (0..grid.columns.len()).map(|at| (at, width(at))).collect();
+    let before_last = |columns: &[(usize, usize)]| columns.iter().rev().skip(1).map(|(_, width)| width + 1).sum::<usize>();
     for spare in SPARE {
         // The last one is cut, but a little of it is to be seen.
-        let needed: usize = columns.iter().rev().skip(1).map(|(_, width)| width + 1).sum::<usize>() + 12;
-        if needed > room {
+        if before_last(&columns) + 12 > room {
             columns.retain(|(at, _)| grid.columns[*at] != spare);
         }
+    }
+    let left = room.saturating_sub(before_last(&columns));
+    if let Some((_, width)) = columns.last_mut() {
+        *width = left.min(*width);
     }
     columns
 }
@@ -177,14 +186,43 @@ fn columns(grid: &Grid, rows: &[Vec<Cell>], room: usize) -> Vec<(usize, usize)> 
 fn row_line(grid: &Grid, cells: &[Cell], columns: &[(usize, usize)], look: impl Fn(usize) -> Look) -> Line<'static> {
     let mut line = Line::default();
     for &(at, width) in columns {
-        let text = &cells[at].text;
-        let padding = " ".repeat(width.saturating_sub(text.chars().count()));
+        let text = cut(&cells[at].text, width);
+        let padding = " ".repeat(width.saturating_sub(Span::raw(&text).width()));
         let (before, after) = if grid.is_number(at) { (padding, String::new()) } else { (String::new(), padding) };
         line.push_span(Span::raw(before));
-        line.push_span(Span::styled(text.clone(), look(at)));
+        line.push_span(Span::styled(text, look(at)));
         line.push_span(Span::raw(after + " "));
     }
     line
+}
+
+/// As much of a text as has room, with a mark where it is cut.
+fn cut(text: &str, room: usize) -> String {
+    if Span::raw(text).width() <= room {
+        return text.to_owned();
+    }
+    let mut kept = String::new();
+    for letter in text.chars() {
+        let next = format!("{kept}{letter}\u{2026}");
+        if Span::raw(&next).width() > room {
+            break;
+        }
+        kept.push(letter);
+    }
+    kept + "\u{2026}"
+}
+
+/// A text in lines of at most `width` letters, broken at blanks where there are any.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let (mut lines, mut rest) = (Vec::new(), text.chars().collect::<Vec<_>>());
+    while rest.len() > width.max(1) {
+        let blank = rest[..width.max(1)].iter().rposition(|letter| *letter == ' ');
+        let left = rest.split_off(blank.map_or(width.max(1), |blank| blank + 1));
+        lines.push(rest.into_iter().collect());
+        rest = left;
+    }
+    lines.push(rest.into_iter().collect());
+    lines
 }
 
 /// The chosen segment's holders, if segments are shown.
@@ -219,10 +257,6 @@ fn draw_last_line(app: &App<'_>, frame: &mut Frame<'_>, area: Rect) {
     frame.render_widget(line, area);
 }
 
-fn of_cell(cell: Cell) -> Line<'static> {
-    Line::styled(printable(&cell.text), look(cell.style))
-}
-
 fn look(style: Style) -> Look {
     match style {
         Style::Plain => Look::new(),
@@ -230,5 +264,34 @@ fn look(style: Style) -> Look {
         Style::Notice if has_colours() => Look::new().fg(Color::Yellow),
         Style::Warning if has_colours() => Look::new().fg(Color::Red),
         Style::Notice | Style::Warning => Look::new().add_modifier(Modifier::BOLD),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_broken_at_blanks() {
+        assert_eq!(wrapped("one two three", 8), ["one two ", "three"]);
+        assert_eq!(wrapped("longerthanthat", 8), ["longerth", "anthat"]);
+        assert_eq!(wrapped("  in", 8), ["  in"]);
+        assert_eq!(wrapped("", 8), [""]);
+        assert_eq!(wrapped("as long", 0).concat(), "as long");
+    }
+
+    #[test]
+    fn what_has_no_room_is_cut_with_a_mark() {
+        for (text, room, shown) in [
+            ("short", 5, "short"),
+            ("longer", 5, "long\u{2026}"),
+            // Two cells each.
+            ("\u{6f22}\u{5b57}\u{30d1}", 6, "\u{6f22}\u{5b57}\u{30d1}"),
+            ("\u{6f22}\u{5b57}\u{30d1}", 5, "\u{6f22}\u{5b57}\u{2026}"),
+            ("\u{6f22}\u{5b57}\u{30d1}", 4, "\u{6f22}\u{2026}"),
+            ("longer", 0, "\u{2026}"),
+        ] {
+            assert_eq!(cut(text, room), shown, "{text} in {room}");
+        }
     }
 }

@@ -162,10 +162,15 @@ impl Grid {
     /// What was denied, or would have been, the last first.
     pub fn denials(activity: &Activity) -> Grid {
         let row = |denied: &Denied| {
-            let values = vec![Value::Time(denied.time / 1_000_000_000), Value::Text(denied.line.clone())];
+            let values = vec![
+                Value::Time(denied.time / 1_000_000_000),
+                Value::Number(denied.pid.into()),
+                Value::Text(denied.reason.clone()),
+                Value::Text(call_of(&denied.line).to_owned()),
+            ];
             Row::plain(Subject::Denial(denied.number), values)
         };
-        Grid { columns: vec!["TIME", "CALL"], rows: activity.tally.denials.iter().rev().map(row).collect() }
+        Grid { columns: vec!["TIME", "PID", "REASON", "CALL"], rows: activity.tally.denials.iter().rev().map(row).collect() }
     }
 
     /// True if the numbers of this column stand to the right.
@@ -188,11 +193,20 @@ impl Grid {
         }
     }
 
-    /// Leaves only rows that have the words somewhere, in capitals or not.
+    /// Leaves only rows that have each of the words somewhere, in capitals or not.
     pub fn filter(&mut self, words: &str) {
         let words = words.to_lowercase();
-        self.rows.retain(|row| row.cells().iter().any(|cell| cell.text.to_lowercase().contains(&words)));
+        self.rows.retain(|row| {
+            let text = row.cells().iter().map(|cell| cell.text.to_lowercase()).collect::<Vec<_>>().join(" ");
+            words.split_whitespace().all(|word| text.contains(word))
+        });
     }
+}
+
+/// What a line of the log has between the pid and the reason.
+fn call_of(line: &str) -> &str {
+    let call = line.split_once(' ').map_or(line, |(_, call)| call);
+    call.rsplit_once(" [").map_or(call, |(call, _)| call)
 }
 
 fn of_calls(name: &str, activity: &Activity, counts: &Both) -> (Value, Style) {

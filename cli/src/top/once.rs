@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write};
 use shmgate_core::call::CallKind;
 use shmgate_core::text::json::Utc;
 
-use super::activity::{Activity, Both, OfProcess};
+use super::activity::{Activity, Both, Denied, OfProcess};
 use super::app::App;
 use super::grid::{Grid, Sample};
 use super::options::TopOptions;
@@ -63,12 +63,12 @@ fn write_grid(out: &mut impl Write, grid: &Grid) -> io::Result<()> {
 }
 
 fn to_json(sample: &Sample, activity: Option<&Activity>, order: &Grid, options: &TopOptions) -> String {
-    let Totals { segments, orphans, removed, size, rss, attaches, holders } = Totals::of(sample);
+    let Totals { segments, orphans, removed, size, rss, attaches, holders, unreadable, .. } = Totals::of(sample);
     let time = table::utc(sample.now);
     let session = options.session.as_ref().map_or("null".to_owned(), |dir| string(&dir.to_string_lossy()));
     let mut text = format!(
         "{{\"schema\":{SCHEMA},\"time\":\"{time}\",\"session\":{session},\n  \"totals\":{{\"segments\":{segments},\"orphans\":{orphans},\
-         \"removed\":{removed},\"size\":{size},\"rss\":{rss},\"attaches\":{attaches},\"holders\":{holders}}},\n"
+         \"removed\":{removed},\"size\":{size},\"rss\":{rss},\"attaches\":{attaches},\"holders\":{holders},\"processes_unreadable\":{unreadable}}},\n"
     );
     if let Some(activity) = activity {
         let _ = writeln!(text, "  \"interval\":{},", activity.span.as_secs_f64());
@@ -92,7 +92,10 @@ fn to_json(sample: &Sample, activity: Option<&Activity>, order: &Grid, options: 
         list(&mut text, "processes", activity.tally.processes.iter().map(|(pid, it)| of_process(*pid, it, sample, activity)));
         text.push_str(",\n");
         let denied = activity.tally.denials.iter();
-        let denied = denied.map(|it| format!("{{\"time\":\"{}\",\"line\":{}}}", Utc(it.time), string(&it.line)));
+        let denied = denied.map(|Denied { time, pid, reason, line, .. }| {
+            let (time, reason, line) = (Utc(*time), string(reason), string(line));
+            format!("{{\"time\":\"{time}\",\"pid\":{pid},\"reason\":{reason},\"line\":{line}}}")
+        });
         list(&mut text, "denials", denied);
     }
     text + "}"

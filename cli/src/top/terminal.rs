@@ -128,7 +128,10 @@ impl Terminal {
         leave()?;
         low_level::emulate_default_handler(SIGTSTP)?;
         self.continued.store(false, Relaxed);
-        self.retake()
+        enable_raw_mode()?;
+        // To leave it again before would put the cursor back to where it was before the stop.
+        execute!(io::stdout(), EnterAlternateScreen, Hide)?;
+        self.screen.clear()
     }
 
     /// Takes it again, whatever others did to it, and has everything drawn anew.
@@ -136,7 +139,8 @@ impl Terminal {
     /// # Errors
     /// The terminal's.
     pub fn retake(&mut self) -> io::Result<()> {
-        leave()?;
+        // What is raw already would be left alone.
+        disable_raw_mode()?;
         enable_raw_mode()?;
         execute!(io::stdout(), EnterAlternateScreen, Hide)?;
         self.screen.clear()

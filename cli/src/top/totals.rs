@@ -22,8 +22,11 @@ pub struct Totals {
     pub size: u64,
     pub rss: u64,
     pub attaches: u64,
-    /// Processes that are seen to hold any.
+    /// Processes that are seen to hold any, and those that could not be looked into.
     pub holders: u64,
+    pub unreadable: u64,
+    /// Attaches of which nobody is seen.
+    pub unseen: u64,
 }
 
 impl Totals {
@@ -37,6 +40,8 @@ impl Totals {
             totals.size = totals.size.saturating_add(segment.size);
             totals.rss = totals.rss.saturating_add(segment.rss.unwrap_or(0));
             totals.attaches += segment.nattch;
+            totals.unreadable = totals.unreadable.max(search.unreadable as u64);
+            totals.unseen += segment.nattch.saturating_sub(search.attaches());
             holders.extend(search.holders.iter().map(|holder| holder.pid));
         }
         holders.sort_unstable();
@@ -47,7 +52,7 @@ impl Totals {
 
 /// The lines above the tables.
 pub fn lines(sample: &Sample, activity: Option<&Activity>) -> Vec<Cell> {
-    let Totals { segments, orphans, removed, size: bytes, rss, attaches, holders } = Totals::of(sample);
+    let Totals { segments, orphans, removed, size: bytes, rss, attaches, holders, unreadable, unseen } = Totals::of(sample);
     let mut first = plural(segments, "segment");
     for (count, what) in [(orphans, "orphan"), (removed, "removed")] {
         if count > 0 {
@@ -57,6 +62,11 @@ pub fn lines(sample: &Sample, activity: Option<&Activity>) -> Vec<Cell> {
     let (bytes, rss, attaches) = (size(bytes), size(rss), plural(attaches, "attach"));
     let _ = write!(first, "; {bytes}, {rss} in memory; {attaches} by {}", plural(holders, "process"));
     let mut lines = vec![Cell { text: first, style: Style::Plain }];
+    if unseen > 0 && unreadable > 0 {
+        let (unseen, unreadable) = (plural(unseen, "attach"), plural(unreadable, "process"));
+        let text = format!("{unseen} not seen, as {unreadable} can't be looked into; ask as root");
+        lines.push(Cell { text, style: Style::Notice });
+    }
     if let Some(activity) = activity {
         lines.push(calls(activity));
         lines.extend(in_use(sample, activity));
@@ -79,11 +89,17 @@ fn calls(activity: &Activity) -> Cell {
         let _ = write!(line, " ({})", kinds.join(", "));
     }
     let (all, recent) = (counts.all, counts.recent);
-    let denied = (recent.denied + recent.would_deny, all.denied + all.would_deny);
-    for (what, (recent, all)) in [("errors", (recent.errors, all.errors)), ("denied", denied)] {
-        let _ = write!(line, "; {what} {all}, {}/s", a_second(recent));
+    for (what, all, recent) in [
+        ("errors", all.errors, recent.errors),
+        ("denied", all.denied, recent.denied),
+        ("would be denied", all.would_deny, recent.would_deny),
+    ] {
+        // Of a dry run alone.
+        if what != "would be denied" || all > 0 {
+            let _ = write!(line, "; {what} {all}, {}/s", a_second(recent));
+        }
     }
-    let style = if denied.1 > 0 { Style::Warning } else { Style::Plain };
+    let style = if all.denied + all.would_deny > 0 { Style::Warning } else { Style::Plain };
     Cell { text: line, style }
 }
 
