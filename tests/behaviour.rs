@@ -30,7 +30,7 @@ attaches = 100000
 "#;
 
 /// Programs whose traces are worth something only with several uids.
-const ROOT: [&str; 2] = ["permissions", "dropped_privileges"];
+const ROOT: [&str; 3] = ["permissions", "dropped_privileges", "lock_limit"];
 
 /// Programs that root lets change the system's limits: those of a namespace of their own, not the machine's.
 const LIMITS: [&str; 3] = ["rmid_forced", "get_system_limits", "proc_limits"];
@@ -39,7 +39,7 @@ const LIMITS: [&str; 3] = ["rmid_forced", "get_system_limits", "proc_limits"];
 const EXPECTED_DIFFERENCES: [(&str, &str); 1] = [("rmid_forced", "a namespace does not have that setting yet")];
 
 /// Programs of several users: a private namespace is its user's alone, which is what it is for.
-const SEVERAL_USERS: [&str; 1] = ["permissions"];
+const SEVERAL_USERS: [&str; 2] = ["permissions", "lock_limit"];
 
 /// A way of running a program, and comparing.
 type Body = fn(&str);

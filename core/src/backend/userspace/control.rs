@@ -236,6 +236,12 @@ impl Userspace {
         Ok(0)
     }
 
+    /// What the caller has locked. The kernel knows who locked a segment; here that is its owner and its creator, who alone may.
+    fn locked_pages(&self) -> u64 {
+        let locked = self.there().filter(|(_, segment, word)| word.locked && permission::may_lock(segment, *word));
+        locked.fold(0, |sum, (_, segment, _)| sum.saturating_add(segment.pages(self.page_size)))
+    }
+
     pub(super) fn lock(&self, shmid: i32, locks: bool) -> Result<u64, Errno> {
         let found = self.found(shmid).ok_or(Errno::EINVAL)?;
         let is_huge = found.segment.is_huge();
@@ -247,12 +253,11 @@ impl Userspace {
             if locks && limit == 0 {
                 return Err(Errno::EPERM);
             }
-            if locks
-                && !is_huge
-                && !found.word.locked
-                && found.segment.pages(self.page_size).saturating_mul(self.page_size) > limit
-            {
-                return Err(Errno::ENOMEM);
+            if locks && !is_huge && !found.word.locked {
+                let pages = self.locked_pages().saturating_add(found.segment.pages(self.page_size));
+                if pages.saturating_mul(self.page_size) > limit {
+                    return Err(Errno::ENOMEM);
+                }
             }
         }
         if is_huge {
