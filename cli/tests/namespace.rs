@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         a_healthy_namespace_is_ok_while_it_is_used,
         what_is_wrong_is_said_and_mended,
         what_a_killed_process_left_is_mended,
+        damage_all_over_is_said_soon,
         a_registry_that_is_none_is_said,
         an_isolated_run_leaves_nothing,
         what_a_killed_isolated_run_left_goes_with_its_last_process,
@@ -350,6 +351,21 @@ fn what_a_killed_process_left_is_mended() {
     // The file may be kept for another segment: its memory is not.
     assert_eq!(fs::metadata(&file).map_or(0, |meta| meta.blocks()), 0);
     assert_eq!(listed(&own.name), Some([0, 0, 0]));
+}
+
+fn damage_all_over_is_said_soon() {
+    let (_temp, dir) = away();
+    let name = dir.to_str().unwrap();
+    namespace(&["create", name]).output().silent();
+    damage(&dir, offset_of!(Layout, buckets), &[0x7f; 4 << 16]);
+    refused(&namespace(&["check", name]).output(), 1, &[&format!("{} faults", 1 << 16)]);
+    namespace(&["check", "--repair", name]).output().silent();
+    namespace(&["check", name]).output().silent();
+    fs::remove_file(dir.join("lives")).unwrap();
+    fs::create_dir(dir.join("lives")).unwrap();
+    let said = namespace(&["check", name]).output();
+    refused(&said, 1, &["1 fault;"]);
+    assert_eq!(said.stdout, format!("{name}: lives: no file: nobody can attach or create anything\n"));
 }
 
 fn a_registry_that_is_none_is_said() {

@@ -61,7 +61,7 @@ pub struct Hold {
 }
 
 /// Something wrong with a namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fault {
     /// One line.
     pub text: String,
@@ -351,7 +351,8 @@ pub fn check(dir: &Path) -> Result<Vec<Fault>, String> {
             break;
         }
         std::thread::sleep(BETWEEN_LOOKS);
-        let now = look()?;
+        // A set: a registry that is damaged all over has a hundred thousand.
+        let now: BTreeSet<Fault> = look()?.into_iter().collect();
         faults.retain(|fault| now.contains(fault));
     }
     Ok(faults)
@@ -435,6 +436,10 @@ impl<'a> Look<'a> {
             self.mendable("lock: whoever has it is gone".into());
         } else if writer == 0 && !header.change.load(SeqCst).is_multiple_of(2) {
             self.mendable("header: chains are marked as changing, and nobody changes them".into());
+        }
+        if fs::symlink_metadata(self.dir.join("lives")).is_ok_and(|meta| !meta.is_file()) {
+            self.lasting("lives: no file: nobody can attach or create anything".into());
+            return;
         }
         let claimed = self.registry.processes().iter().any(|slot| slot.word.load(SeqCst) & 1 != 0);
         if claimed && self.lives.is_none() {
