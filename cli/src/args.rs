@@ -153,7 +153,7 @@ What --repair mends:
     /// Remove an isolated namespace when nobody is left in it
     #[command(hide = true)]
     Watch {
-        /// Its directory; standard input is its lease
+        /// Its directory; standard input ends with the run
         directory: PathBuf,
     },
 }

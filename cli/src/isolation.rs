@@ -1,14 +1,14 @@
 //! `shmgate run --isolate`: a userspace namespace for one run, gone with its memory when nobody is left in it.
 //!
-//! Whoever is to remove it (the run, then a watcher if processes outlive the run's command) holds a lock on its directory. If
-//! both were killed, the next `run --isolate` or `namespace list` finds it without a lock and without processes. Lock order: the
-//! lock on the directory of all namespaces, shared by those who make one, before that on a namespace's.
+//! Whoever is to remove it (the run, and a watcher for when the run is killed or processes outlive its command) holds a lock on its
+//! directory. If both were killed, the next `run --isolate` or `namespace list` finds it without a lock and without processes. Lock
+//! order: the lock on the directory of all namespaces, shared by those who make one, before that on a namespace's.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
-use std::io;
+use std::io::{self, PipeWriter};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,7 +28,9 @@ const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_se
 pub struct Isolated {
     dir: PathBuf,
     /// Says to others that we are there.
-    lease: File,
+    _lease: File,
+    /// Without it, what a killed run leaves is removed by the next one.
+    watcher: Option<(Child, PipeWriter)>,
 }
 
 impl Isolated {
@@ -51,7 +53,7 @@ impl Isolated {
             check::create(&dir, &Limits::default(), false).map_err(|error| Failure::new(FAILED, error)).map(|()| lease)
         });
         match made {
-            Ok(lease) => Ok(Isolated { dir, lease }),
+            Ok(lease) => Ok(Isolated { watcher: start_watcher(&dir).ok(), dir, _lease: lease }),
             Err(failure) => {
                 let _ = check::remove(&dir);
                 Err(failure)
@@ -64,34 +66,39 @@ impl Isolated {
         &self.dir
     }
 
-    /// Removes it if nobody is left in it; else a watcher will.
+    /// Removes it if nobody is left in it; else the watcher will.
     ///
     /// # Returns
     /// Its directory, if it is still there.
     pub fn finish(self) -> Option<PathBuf> {
         if is_in_use(&self.dir) {
-            // Without a watcher the next run removes it.
-            let _ = start_watcher(&self.dir, self.lease);
             return Some(self.dir);
         }
         // The command's own files in there, if it made any, stay.
         let _ = check::remove(&self.dir);
+        if let Some((mut watcher, ours)) = self.watcher {
+            drop(ours);
+            let _ = watcher.wait();
+        }
         None
     }
 }
 
-/// The watcher has no environment: that of a run within an isolated one would count it among the processes there.
-fn start_watcher(dir: &Path, lease: File) -> io::Result<()> {
+/// Starts a watcher, which waits for our end of the pipe to go: with us, however that happens. Its environment is not ours, by which
+/// one of a run within an isolated one would count among the processes there; and not empty, as it is in the middle of an exec.
+fn start_watcher(dir: &Path) -> io::Result<(Child, PipeWriter)> {
+    let (its, ours) = io::pipe()?;
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["namespace", "watch"]).arg(dir).env_clear().current_dir("/");
-    command.stdin(Stdio::from(lease)).stdout(Stdio::null()).stderr(Stdio::null());
-    // Before it is executed: when we end, our group may be killed at once.
+    command.args(["namespace", "watch"]).arg(dir).env_clear().env("PWD", "/").current_dir("/");
+    command.stdin(its).stdout(Stdio::null()).stderr(Stdio::null());
     system::detach(&mut command);
-    command.spawn().map(drop)
+    command.spawn().map(|watcher| (watcher, ours))
 }
 
-/// `shmgate namespace watch`: waits until nobody is left, and removes the namespace. The lease is its standard input.
+/// `shmgate namespace watch`: waits for its standard input to end, and then until nobody is left, and removes the namespace.
 pub fn watch(dir: &Path) -> Result<u8, Failure> {
+    let _lease = File::open(dir).and_then(|lease| lease.lock_shared().map(|()| lease));
+    let _ = io::copy(&mut io::stdin(), &mut io::sink());
     let mut pause = POLL.0;
     while dir.exists() && is_in_use(dir) {
         sleep(pause);

@@ -133,12 +133,14 @@ pub fn has_capabilities(path: &Path) -> bool {
     c_path(path).is_some_and(|path| unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), std::ptr::null_mut(), 0) > 0 })
 }
 
-/// Lets the command start in a session of its own and with no signal blocked: neither our terminal nor our group reaches it.
+/// Lets the command start in a session of its own, with no signal blocked and none of the descriptors that we were started with: neither our
+/// terminal nor our group reaches it, and nobody waits for it at the other end of a pipe.
 pub fn detach(command: &mut Command) {
     let leave = || {
         // SAFETY: these are async-signal-safe, and the set lives on this stack.
         unsafe {
             libc::setsid();
+            libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
             let mut none = MaybeUninit::zeroed();
             libc::sigemptyset(none.as_mut_ptr());
             libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());

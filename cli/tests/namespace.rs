@@ -37,7 +37,8 @@ fn main() -> ExitCode {
         damage_all_over_is_said_soon,
         a_registry_that_is_none_is_said,
         an_isolated_run_leaves_nothing,
-        what_a_killed_isolated_run_left_goes_with_its_last_process,
+        an_isolated_namespace_goes_though_its_run_is_killed,
+        what_a_killed_isolated_run_and_its_watcher_left_goes_with_the_next,
         a_daemon_keeps_its_isolated_namespace,
     ];
     trials.extend(several_users);
@@ -417,17 +418,56 @@ fn namespace_of(pid: i32) -> PathBuf {
     PathBuf::from(str::from_utf8(value.unwrap()).unwrap())
 }
 
-fn what_a_killed_isolated_run_left_goes_with_its_last_process() {
+/// A run that is about to be killed, with one process that has called; and the run's watcher.
+struct Doomed {
+    agent: Agent,
+    pid: i32,
+    watcher: Ended,
+    dir: PathBuf,
+}
+
+impl Doomed {
+    fn start(host: &Namespace) -> Doomed {
+        let mut agent = Agent::start(isolated([program("agent")]).namespace(host));
+        let pid = agent.number("pid") as i32;
+        let dir = namespace_of(pid);
+        assert!(dir.file_name().unwrap().to_str().unwrap().starts_with(&format!("isolated.{}.", agent.pid())), "{dir:?}");
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", agent.pid())).unwrap();
+        let mut others = children.split_whitespace().map(|child| child.parse().unwrap()).filter(|child| *child != pid);
+        Doomed { watcher: Ended(others.next().expect("a watcher")), agent, pid, dir }
+    }
+
+    fn kill_run(&self) {
+        drop(Ended(self.agent.pid()));
+        until_ended(self.agent.pid(), Instant::now() + TIMEOUT);
+    }
+}
+
+fn an_isolated_namespace_goes_though_its_run_is_killed() {
+    let host = Namespace::fresh();
+    let mut doomed = Doomed::start(&host);
+    doomed.kill_run();
+    let shmid = doomed.agent.number("get 0 4096 0600");
+    doomed.agent.number(&format!("at {shmid} 0"));
+    assert!(doomed.dir.exists());
+    let Doomed { agent, watcher, dir, .. } = doomed;
+    drop(agent);
+    until_ended(watcher.0, Instant::now() + TIMEOUT);
+    assert!(!dir.exists());
+}
+
+fn what_a_killed_isolated_run_and_its_watcher_left_goes_with_the_next() {
     // One for all: a user's own namespaces can't look into each other's processes.
     let host = Namespace::fresh();
     let list = || namespace(&["list"]).namespace(&host).output().stdout;
-    let mut agent = Agent::start(isolated([program("agent")]).namespace(&host));
-    let pid = agent.number("pid") as i32;
-    let dir = namespace_of(pid);
+    let Doomed { mut agent, pid, watcher, dir } = {
+        let doomed = Doomed::start(&host);
+        drop(Ended(doomed.watcher.0));
+        doomed.kill_run();
+        doomed
+    };
+    drop(watcher);
     let name = dir.file_name().unwrap().to_str().unwrap().to_owned();
-    assert!(name.starts_with(&format!("isolated.{}.", agent.pid())), "{name}");
-    assert_eq!(std::process::Command::new("kill").args(["-KILL", &agent.pid().to_string()]).status().unwrap().code(), Some(0));
-    until_ended(agent.pid(), Instant::now() + TIMEOUT);
     // It has not called yet: that it will is known by its environment.
     assert!(list().contains(&name));
     let shmid = agent.number("get 0 4096 0600");
