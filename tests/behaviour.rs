@@ -30,7 +30,7 @@ attaches = 100000
 "#;
 
 /// Programs whose traces are worth something only with several uids.
-const ROOT: [&str; 3] = ["permissions", "dropped_privileges", "lock_limit"];
+const ROOT: [&str; 4] = ["permissions", "dropped_privileges", "nattch_dropped", "lock_limit"];
 
 /// Programs that root lets change the system's limits: those of a namespace of their own, not the machine's.
 const LIMITS: [&str; 3] = ["rmid_forced", "get_system_limits", "proc_limits"];

@@ -170,6 +170,13 @@ impl Served {
         }
     }
 
+    /// The calling process is about to change its user.
+    pub fn uid_changes(&self) {
+        if let Some(userspace) = self.userspace() {
+            userspace.uid_changes();
+        }
+    }
+
     /// The calling process ends.
     pub fn leave(&self) {
         if let Some(userspace) = self.userspace() {

@@ -381,6 +381,7 @@ impl Gate {
 
     /// The effective uid of the calling process is about to change.
     pub fn uid_changes(&self) {
+        self.backend.uid_changes();
         if let Some(journal) = &self.journal {
             journal.keep_open();
         }

@@ -53,12 +53,17 @@ impl File {
     /// # Errors
     /// open's.
     pub fn for_reading(self) -> Result<File, Errno> {
-        let mut path = Line::<64>::new();
-        let _ = write!(path, "/proc/self/fd/{}\0", self.0);
         super::set_mode(&self, 0o444)?;
-        let reader = File::open(CStr::from_bytes_with_nul(path.as_bytes()).unwrap_or_default(), libc::O_RDONLY, 0)?;
+        let reader = File::open_again(self.0, libc::O_RDONLY)?;
         reader.hand_over(self.0, libc::O_CLOEXEC)?;
         Ok(self)
+    }
+
+    /// Opens the file of a descriptor anew, whatever has become of its path.
+    fn open_again(fd: i32, flags: i32) -> Result<File, Errno> {
+        let mut path = Line::<64>::new();
+        let _ = write!(path, "/proc/self/fd/{fd}\0");
+        File::open(CStr::from_bytes_with_nul(path.as_bytes()).unwrap_or_default(), flags, 0)
     }
 
     /// Gives the descriptor away, closed by exec if `flags` are O_CLOEXEC and not if they are 0: in the place of the open one `fd`, or under its own
@@ -238,6 +243,11 @@ impl Parked {
             i32::from(lock.l_type) == libc::F_WRLCK && lock.l_start as u64 == at && lock.l_len == 1 && lock.l_pid == -1
         };
         fd >= 0 && lock_at(fd, at).is_ok_and(is_it)
+    }
+
+    /// The file, opened anew for reading and writing, if its descriptor is still there and the file's mode allows it.
+    pub fn open_again(&self) -> Option<File> {
+        File::open_again(self.get()?, libc::O_RDWR).ok()
     }
 
     /// The descriptor's number, if there is one that is still ours.

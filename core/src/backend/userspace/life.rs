@@ -6,7 +6,8 @@
 //! is reaped: so the lock lives exactly as long as the process's attaches do.
 //!
 //! Whoever asks about many keeps the file open, at a high number, which the host may close: so only that somebody lives is believed of that
-//! descriptor, since nobody but us locks these bytes of any file. What else it says is asked again of the file itself.
+//! descriptor, since nobody but us locks these bytes of any file. What else it says is asked again of the file itself. A process that changes
+//! its user keeps it too, and opens it anew by that descriptor when its path is closed to it.
 //!
 //! A slot has a second byte, which whoever claims it has locked meanwhile: were it the same, somebody stopped while claiming a dead
 //! process's slot would keep that one alive.
@@ -197,7 +198,21 @@ impl Registry {
         let path = self.path(format_args!("lives"))?;
         // In a shared namespace it is there from the start, and O_CREAT may not be allowed on another's file (fs.protected_regular).
         let flags = if self.is_shared() { flags & !libc::O_CREAT } else { flags };
-        File::open(path.as_c_str(), flags | libc::O_RDWR | libc::O_NOFOLLOW, 0o600)
+        let file = File::open(path.as_c_str(), flags | libc::O_RDWR | libc::O_NOFOLLOW, 0o600);
+        file.or_else(|errno| self.kept_lives.open_again().ok_or(errno))
+    }
+
+    /// Keeps the file of lives within reach of a process that is about to become another user, who could not open it: its children are
+    /// to be counted all the same.
+    pub fn keep_lives(&self) {
+        if !self.is_shared()
+            && self.kept_lives.get().is_none()
+            && let Ok(file) = self.lives(0)
+        {
+            // By its path nobody comes to it who may not look into the directory.
+            let _ = sys::set_mode(&file, 0o666);
+            self.kept_lives.park(&file);
+        }
     }
 
     /// Claims a life for the process `pid`; 0 for one that is not known yet. With `inherited` a forked child has it too.

@@ -503,6 +503,13 @@ impl Userspace {
         }
     }
 
+    /// The calling process is about to change its user.
+    pub fn uid_changes(&self) {
+        if self.has_attached() {
+            self.registry.keep_lives();
+        }
+    }
+
     /// The calling process ends.
     pub fn leave(&self) {
         if let Some(life) = self.own.get()
