@@ -18,13 +18,13 @@ use tempfile::TempDir;
 /// Quotas that no program here reaches: they must not be felt.
 const LARGE: &str = r#"
 [quota.segment]
-size = "1024T"
+size = "16000000T"
 [quota.process]
-bytes = "4096T"
+bytes = "16000000T"
 segments = 100000
 attaches = 100000
 [quota.session]
-bytes = "4096T"
+bytes = "16000000T"
 segments = 100000
 attaches = 100000
 "#;

@@ -25,6 +25,11 @@ int main(void)
 	int lazy = (int)T(shmget(IPC_PRIVATE, 5UL << 30, IPC_CREAT | SHM_NORESERVE | 0600));
 	printf("more than 4 GiB: %zu\n", status(lazy).shm_segsz);
 	T(shmctl(lazy, IPC_RMID, NULL));
+	T(shmget(IPC_PRIVATE, 1UL << 63, IPC_CREAT | SHM_NORESERVE | 0600));
+	lazy = (int)T(shmget(IPC_PRIVATE, 1UL << 47, IPC_CREAT | SHM_NORESERVE | 0600));
+	T(shmat(lazy, NULL, 0));
+	T(shmat(lazy, (void *)0x300000000000, 0));
+	T(shmctl(lazy, IPC_RMID, NULL));
 	T(shmctl(one, IPC_RMID, NULL));
 	T(shmctl(two, IPC_RMID, NULL));
 	T(shmctl(three, IPC_RMID, NULL));

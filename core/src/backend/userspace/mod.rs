@@ -284,6 +284,10 @@ impl Userspace {
         if too_many_pages {
             return Err(Errno::ENOSPC);
         }
+        // No file is longer.
+        if pages > i64::MAX as u64 / self.page_size {
+            return Err(Errno::EINVAL);
+        }
         let is_huge = huge::may_have(flags)?;
         let now = now();
         if flags & libc::SHM_NORESERVE == 0 && !is_huge && !registry.has_room(pages, now) {
@@ -388,7 +392,12 @@ impl Userspace {
         }
         let len = found.segment.mapped_size(self.page_size).ok_or(Errno::ENOMEM)?;
         if let Place::Free(address) = place {
-            address.checked_add(len).ok_or(Errno::EINVAL)?;
+            let end = address.checked_add(len).ok_or(Errno::EINVAL)?;
+            // Of a range that goes beyond all addresses mmap would say that first.
+            let frame = 0_u8;
+            if (address..end).contains(&((&raw const frame).addr() as u64)) {
+                return Err(Errno::EINVAL);
+            }
         }
         let life = self.life()?;
         self.hold(&found, life, 1)?;
