@@ -456,6 +456,27 @@ mod tests {
         }
     }
 
+    /// As where the end of a line of source has lost its backslash.
+    #[test]
+    fn help_has_no_gaps() {
+        fn look(command: &clap::Command) {
+            let of_arguments = command.get_arguments().flat_map(|argument| [argument.get_help(), argument.get_long_help()]);
+            let texts = [command.get_about(), command.get_long_about()].into_iter().chain(of_arguments).flatten();
+            for text in texts.map(ToString::to_string) {
+                assert!(!text.contains("  "), "{}: {text}", command.get_name());
+            }
+            // Examples are indented, columns are a table.
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for section in after.split("\n\n").filter(|section| !section.starts_with("Columns:")) {
+                for line in section.lines() {
+                    assert!(!line.trim_start().contains("  "), "{}: {line}", command.get_name());
+                }
+            }
+            command.get_subcommands().for_each(look);
+        }
+        look(&definitions());
+    }
+
     #[test]
     fn what_follows_the_command_is_the_commands() {
         for args in [&["shmgate", "run", "-q", "--", "ls", "-q", "--help"][..], &["shmgate", "run", "-q", "ls", "-q", "--help"]]

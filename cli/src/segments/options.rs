@@ -41,7 +41,11 @@ pub struct LsOptions {
 /// Show a segment and who holds it
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Shows one segment in full, and every process that has it attached: pid, user, container or control group, addresses, whether it                   may write, since when, and the command. A number is an id, 0x... a key. What can't be seen for lack of rights is said.\n\n                  Since when something is attached, which executable created the segment and which path its key came from, the journals of                   sessions know: those given with --session, and those in which creator and holders run.\n\n                  The exit status is 1 if there is no such segment, 2 if it may be one of several.",
+    long_about = "Shows one segment in full, and every process that has it attached: pid, user, container or control group, addresses, whether it \
+                  may write, since when, and the command. A number is an id, 0x... a key. What can't be seen for lack of rights is said.\n\n\
+                  Since when something is attached, which executable created the segment and which path its key came from, the journals of \
+                  sessions know: those given with --session, and those in which creator and holders run.\n\n\
+                  The exit status is 1 if there is no such segment, 2 if it may be one of several.",
     after_help = "Examples:
   Who keeps the database from starting:
     shmgate show 0x0052e2c1
@@ -72,7 +76,11 @@ pub struct ShowOptions {
 /// Remove segments
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Removes segments: those that are named, or those that the filters let through, or of the named ones those that they let                   through. It prints them first, and asks; where standard input is no terminal it needs --yes.\n\n                  What is attached stays, unless --force is given: then it is marked, its key is free at once, and its memory goes with its last                   attach. A segment that changed since it was listed, or whose id was given out again, stays. The exit status is 1 if anything that was named,                   or was to be removed, stays.",
+    long_about = "Removes segments: those that are named, or those that the filters let through, or of the named ones those that they let \
+                  through. It prints them first, and asks; where standard input is no terminal it needs --yes.\n\n\
+                  What is attached stays, unless --force is given: then it is marked, its key is free at once, and its memory goes with its last \
+                  attach. A segment that changed since it was listed, or whose id was given out again, stays. The exit status is 1 if \
+                  anything that was named, or was to be removed, stays.",
     after_help = "Examples:
   By id, and by key:
     shmgate rm 5 0x5e000001
@@ -100,7 +108,11 @@ pub struct RmOptions {
 /// Remove segments that nobody owns up to
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Removes orphans: segments that nobody has attached, whose creator is gone, that are older than --older-than and have not been                   attached or detached for as long, and that are not on a keep list. Yours, or everybody's as root. It prints them first, and                   asks; where standard input is no terminal it needs --yes.\n\n                  A keep list is a file with an id or a key (0x...) a line, and comments after #. The exit status is 1 if anything that was to be                   removed stays.",
+    long_about = "Removes orphans: segments that nobody has attached, whose creator is gone, that are older than --older-than and have not been \
+                  attached or detached for as long, and that are not on a keep list. Yours, or everybody's as root. It prints them first, and \
+                  asks; where standard input is no terminal it needs --yes.\n\n\
+                  A keep list is a file with an id or a key (0x...) a line, and comments after #. The exit status is 1 if anything that was to be \
+                  removed stays.",
     after_help = "Examples:
   What would be removed:
     shmgate gc --dry-run
