@@ -2,13 +2,15 @@
 
 use std::io::{self, Write};
 
+use unicode_width::UnicodeWidthStr;
+
 /// Cells of a row; one of a number or a size begins with this, and goes to the right.
 pub const RIGHT: char = '>';
 
 /// Writes rows under their headings, two spaces in.
 pub fn write(out: &mut dyn Write, head: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
-    let text = |cell: &'_ str| cell.strip_prefix(RIGHT).unwrap_or(cell).to_owned();
-    let width = |cell: &str| text(cell).chars().count();
+    // In cells of a terminal, of which a Chinese letter takes two.
+    let width = |cell: &str| cell.strip_prefix(RIGHT).unwrap_or(cell).width();
     let widths: Vec<usize> = (0..head.len())
         .map(|column| rows.iter().map(|row| width(&row[column])).chain([width(head[column])]).max().unwrap_or(0))
         .collect();
@@ -16,12 +18,12 @@ pub fn write(out: &mut dyn Write, head: &[&str], rows: &[Vec<String>]) -> io::Re
     for row in [&heads].into_iter().chain(rows) {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
-            let wide = widths[column];
+            let padding = " ".repeat(widths[column] - width(cell));
             line += "  ";
-            line += &match cell.starts_with(RIGHT) {
-                true => format!("{:>wide$}", text(cell)),
-                false => format!("{cell:<wide$}"),
-            };
+            match cell.strip_prefix(RIGHT) {
+                Some(text) => line = line + &padding + text,
+                None => line = line + cell + &padding,
+            }
         }
         writeln!(out, "{}", line.trim_end())?;
     }
@@ -48,5 +50,13 @@ mod tests {
         let rows = [vec!["a".into(), number(5)], vec!["longer".into(), number(12_345)]];
         write(&mut out, &["NAME", ">N"], &rows).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "  NAME        N\n  a           5\n  longer  12345\n");
+    }
+
+    #[test]
+    fn wide_letters_take_two_columns() {
+        let mut out = Vec::new();
+        let rows = [vec!["漢字パス".into(), number(5)], vec!["longer".into(), right("漢")]];
+        write(&mut out, &["NAME", ">N"], &rows).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "  NAME       N\n  漢字パス   5\n  longer    漢\n");
     }
 }

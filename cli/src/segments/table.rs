@@ -6,6 +6,7 @@ use std::env;
 use std::io::{self, IsTerminal, Write};
 
 use shmgate_core::text::json::Utc;
+use unicode_width::UnicodeWidthStr;
 
 use super::columns::Value;
 
@@ -48,11 +49,16 @@ impl Cell {
     pub fn heading(text: impl Into<String>) -> Cell {
         Cell { text: text.into(), style: Style::Heading }
     }
+
+    /// How many cells of a terminal it takes: a Chinese letter takes two.
+    pub fn width(&self) -> usize {
+        self.text.width()
+    }
 }
 
 /// Rows of as many cells as there are columns, of which `is_number` tells whether they stand to the right.
 pub fn write(out: &mut impl Write, is_number: &[bool], rows: &[Vec<Cell>], has_colours: bool) -> io::Result<()> {
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.text.chars().count()).max();
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(Cell::width).max();
     let widths: Vec<usize> = (0..is_number.len()).map(|column| width(column).unwrap_or(0)).collect();
     for row in rows {
         let mut line = String::new();
@@ -60,7 +66,7 @@ pub fn write(out: &mut impl Write, is_number: &[bool], rows: &[Vec<Cell>], has_c
             if at > 0 {
                 line.push(' ');
             }
-            let padding = " ".repeat(width - cell.text.chars().count());
+            let padding = " ".repeat(width - cell.width());
             let (before, after) = if is_number { (padding.as_str(), "") } else { ("", padding.as_str()) };
             line.push_str(before);
             if has_colours && cell.style != Style::Plain {
@@ -175,5 +181,13 @@ mod tests {
         assert_eq!(table(false), "LONG\u{e4}   1 x\nA     100 x\n");
         assert_eq!(table(true).replace("\x1b[1m", "").replace("\x1b[0m", ""), table(false));
         assert_eq!(printable("a\n\x1b[2J"), "a\\n\\u{1b}[2J");
+    }
+
+    #[test]
+    fn wide_letters_take_two_columns() {
+        let row = |name: &str, number: &str| [name, number, "x"].map(Cell::heading).to_vec();
+        let mut out = Vec::new();
+        write(&mut out, &[false, true, false], &[row("漢字", "1"), row("abcde", "漢"), row("e\u{301}", "100")], false).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "漢字    1 x\nabcde  漢 x\ne\u{301}     100 x\n");
     }
 }
