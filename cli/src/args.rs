@@ -20,15 +20,22 @@ use crate::top::options::TopOptions;
     version,
     about = "Watch and limit what a program does with System V shared memory",
     long_about = "Runs a program, unchanged, so that each of its System V shared memory calls (shmget, shmat, shmdt, shmctl, and \
-                  ftok) is recorded and held to quotas and rules, in it and in all processes that it starts.",
+                  ftok) is recorded and held to quotas and rules, in it and in all processes that it starts. The other commands tell what \
+                  a run did and leaked (log, report), and of all segments who made and who holds them (ls, show, top), and remove what \
+                  nobody owns up to (rm, gc).",
     after_help = "Examples:
   Show each call as it happens:
     shmgate run --log - -- ipcmk -M 4096
   Let a server and its children hold 64 MiB at most:
     shmgate run --max-bytes 64M -- ./server
-  Keep the records, and read them:
+  Keep the records, read them, and see what was leaked:
     shmgate run --session /tmp/s -- ./server
-    shmgate log /tmp/s",
+    shmgate log /tmp/s
+    shmgate report /tmp/s
+  What segments there are, and who made them:
+    shmgate ls
+  The same live, with who holds them:
+    shmgate top",
     arg_required_else_help = true,
     subcommand_required = true
 )]

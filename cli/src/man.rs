@@ -10,9 +10,25 @@ use clap_mangen::Man;
 use crate::args;
 use crate::failure::{Failure, words};
 
+/// Where a reader may want to go next, beside the pages above and below.
+const NEXT: [(&str, &[&str]); 11] = [
+    ("shmgate", &["ipcs", "ipcrm", "lsipc"]),
+    ("shmgate-run", &["shmgate-log", "shmgate-report", "shmgate-top", "shmgate-policy-check", "shmgate-namespace"]),
+    ("shmgate-log", &["shmgate-run", "shmgate-report"]),
+    ("shmgate-report", &["shmgate-run", "shmgate-log"]),
+    ("shmgate-ls", &["shmgate-show", "shmgate-rm", "shmgate-top", "ipcs", "lsipc"]),
+    ("shmgate-show", &["shmgate-ls", "shmgate-rm", "lsipc"]),
+    ("shmgate-rm", &["shmgate-ls", "shmgate-gc", "ipcrm"]),
+    ("shmgate-gc", &["shmgate-ls", "shmgate-rm"]),
+    ("shmgate-top", &["shmgate-ls", "shmgate-show", "shmgate-run"]),
+    ("shmgate-policy-check", &["shmgate-run"]),
+    ("shmgate-namespace", &["shmgate-run", "shmgate-ls"]),
+];
+
 /// Writes a page for the command and one for each subcommand.
 pub fn write(directory: &Path) -> Result<u8, Failure> {
-    let mut command = args::definitions();
+    // `help` has no page.
+    let mut command = args::definitions().disable_help_subcommand(true);
     command.build();
     fs::create_dir_all(directory)
         .and_then(|()| pages(&command, "shmgate", directory))
@@ -22,7 +38,7 @@ pub fn write(directory: &Path) -> Result<u8, Failure> {
 
 fn pages(command: &Command, name: &str, directory: &Path) -> io::Result<()> {
     fs::write(directory.join(format!("{name}.1")), page(command, name)?)?;
-    for subcommand in command.get_subcommands().filter(|one| !one.is_hide_set() && one.get_name() != "help") {
+    for subcommand in command.get_subcommands().filter(|one| !one.is_hide_set()) {
         pages(subcommand, &format!("{name}-{}", subcommand.get_name()), directory)?;
     }
     Ok(())
@@ -47,9 +63,16 @@ fn page(command: &Command, name: &str) -> io::Result<Vec<u8>> {
         let (heading, lines) = section.split_once('\n').unwrap_or((section, ""));
         writeln!(out, ".SH {}\n.nf\n{}\n.fi", heading.trim_end_matches(':').to_uppercase(), escaped(lines))?;
     }
-    let see = ["shmgate", "shmgate-run", "shmgate-log", "ipcs", "ipcrm"].into_iter().filter(|page| *page != name);
-    writeln!(out, ".SH \"SEE ALSO\"\n{}", see.map(|page| escaped(page) + "(1)").collect::<Vec<_>>().join(", "))?;
+    let see: Vec<String> = see_also(command, name).iter().map(|page| escaped(page) + "(1)").collect();
+    writeln!(out, ".SH \"SEE ALSO\"\n{}", see.join(", "))?;
     Ok(out)
+}
+
+fn see_also(command: &Command, name: &str) -> Vec<String> {
+    let above = name.match_indices('-').map(|(at, _)| name[..at].to_owned());
+    let below = command.get_subcommands().filter(|one| !one.is_hide_set()).map(|one| format!("{name}-{}", one.get_name()));
+    let next = NEXT.iter().filter(|(page, _)| *page == name).flat_map(|(_, next)| *next).map(|&page| page.to_owned());
+    above.chain(below).chain(next).collect()
 }
 
 /// Text for roff: no backslash, and no line that begins as a request does.

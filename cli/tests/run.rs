@@ -361,6 +361,7 @@ fn completions_man_pages_and_version() {
         "shmgate-show",
         "shmgate-rm",
         "shmgate-gc",
+        "shmgate-top",
         "shmgate-report",
         "shmgate-policy",
         "shmgate-policy-check",
@@ -374,7 +375,23 @@ fn completions_man_pages_and_version() {
         let text = fs::read_to_string(pages.join(format!("{page}.1"))).unwrap();
         assert!(text.contains(".SH SYNOPSIS\nshmgate") && text.contains(".SH NAME"), "{text}");
     }
-    assert_eq!(fs::read_dir(&pages).unwrap().count(), 16);
+    assert_eq!(fs::read_dir(&pages).unwrap().count(), 17);
+    for page in fs::read_dir(&pages).unwrap().map(|entry| entry.unwrap().path()) {
+        let text = fs::read_to_string(&page).unwrap().replace("\\-", "-");
+        for name in text.split([' ', ',', '\n']).filter_map(|word| word.strip_suffix("(1)")) {
+            let is_there = !name.starts_with("shmgate") || pages.join(format!("{name}.1")).exists();
+            assert!(is_there, "{name}(1) in {}", page.display());
+        }
+        let (_, see) = text.split_once("\n.SH \"SEE ALSO\"\n").unwrap();
+        let others: &[&str] = match page.file_stem().unwrap().to_str().unwrap() {
+            "shmgate" => &["shmgate-run(1)", "shmgate-top(1)", "shmgate-completions(1)", "ipcs(1)"],
+            "shmgate-ls" => &["shmgate(1)", "shmgate-show(1)", "lsipc(1)"],
+            "shmgate-namespace" => &["shmgate(1)", "shmgate-namespace-check(1)"],
+            "shmgate-namespace-check" => &["shmgate(1)", "shmgate-namespace(1)"],
+            _ => &["shmgate(1)"],
+        };
+        others.iter().for_each(|other| assert!(see.contains(other), "{other} in {see}"));
+    }
     assert!(!pages.join("shmgate-man.1").exists() && !pages.join("shmgate-namespace-watch.1").exists());
     assert_eq!(shmgate(["--version"]).output().silent().stdout, concat!("shmgate ", env!("CARGO_PKG_VERSION"), "\n"));
     for arguments in [
