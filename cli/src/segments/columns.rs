@@ -1,6 +1,10 @@
 //! The columns of a list of segments: what each says, in a table and in JSON. Their names are lsipc's where it has them.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
+
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::{Arg, Command};
 
 use super::options::Columns;
 use super::processes::Who;
@@ -93,10 +97,36 @@ const USUAL: [&str; 12] =
 
 /// The column with this name, in capitals or not.
 pub fn find(name: &str) -> Result<&'static Column, String> {
-    ALL.iter().find(|column| column.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
-        let names: Vec<&str> = ALL.iter().map(|column| column.name).collect();
-        format!("no such column; there are {}", names.join(", "))
-    })
+    ALL.iter()
+        .find(|column| column.name.eq_ignore_ascii_case(name))
+        .ok_or_else(|| format!("no such column; there are {}", names().join(", ")))
+}
+
+/// Reads what an option says of columns, and has completions offer their names: clap's own list of values would refuse small letters, and
+/// several columns.
+#[derive(Clone)]
+pub struct Offering<T: 'static> {
+    pub parse: fn(&str) -> Result<T, String>,
+    pub names: fn() -> Vec<&'static str>,
+}
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for Offering<T> {
+    type Value = T;
+
+    fn parse_ref(&self, command: &Command, argument: Option<&Arg>, value: &OsStr) -> Result<T, clap::Error> {
+        self.parse.parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new((self.names)().into_iter().map(PossibleValue::new)))
+    }
+}
+
+pub const ONE: Offering<&'static Column> = Offering { parse: find, names };
+pub const SEVERAL: Offering<Columns> = Offering { parse, names };
+
+fn names() -> Vec<&'static str> {
+    ALL.iter().map(|column| column.name).collect()
 }
 
 /// Columns with commas between; with + before the first, the usual ones and these.

@@ -21,7 +21,7 @@ use crate::system;
   What is there:
     shmgate ls
   What nobody owns up to, the largest last:
-    shmgate ls --orphans --older-than 1h --sort size
+    shmgate ls --orphans --older-than 1h --sort SIZE
   What everybody may read or write, with the command that made it:
     shmgate ls --world -o +COMMAND
   Ids of a user's segments in the kernel, for a script:
@@ -196,10 +196,10 @@ pub struct Output {
     #[arg(long)]
     pub json: bool,
     /// The columns, with commas between; + before the first adds to the usual ones
-    #[arg(short = 'o', long = "output", value_name = "COLUMNS", value_parser = columns::parse)]
+    #[arg(short = 'o', long = "output", value_name = "COLUMNS", hide_possible_values = true, value_parser = columns::SEVERAL)]
     pub columns: Option<Columns>,
     /// Sort by this column
-    #[arg(long, value_name = "COLUMN", value_parser = columns::find)]
+    #[arg(long, value_name = "COLUMN", hide_possible_values = true, value_parser = columns::ONE)]
     pub sort: Option<&'static Column>,
     /// The last first
     #[arg(short, long)]

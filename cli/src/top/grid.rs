@@ -114,7 +114,8 @@ impl Grid {
         Grid { rows: sample.each().map(row).collect(), columns }
     }
 
-    fn columns_of_segments(has_calls: bool, has_namespaces: bool) -> Vec<&'static str> {
+    /// The columns of segments; some are there only if there is something to say in them.
+    pub fn columns_of_segments(has_calls: bool, has_namespaces: bool) -> Vec<&'static str> {
         let of_calls = OF_CALLS.into_iter().filter(|_| has_calls);
         let after = AFTER.into_iter().filter(|&name| has_namespaces || name != "NAMESPACE");
         BEFORE.into_iter().chain(of_calls).chain(after).chain([HOLDERS]).collect()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::grid::Grid;
+use crate::segments::columns::Offering;
 use crate::segments::options::{Filters, Where};
 
 /// Watch segments, their holders, calls and denials as they change
@@ -25,7 +26,7 @@ use crate::segments::options::{Filters, Where};
     shmgate run --session /tmp/s -- ./server
     shmgate top /tmp/s
   A userspace namespace, what has the most attaches first:
-    shmgate top --namespace build --sort nattch
+    shmgate top --namespace build --sort NATTCH
   What was called in the last ten seconds, for a script:
     shmgate top --once --json --interval 10 /tmp/s | jq .calls"
 )]
@@ -43,7 +44,7 @@ pub struct TopOptions {
     #[arg(long, requires = "once")]
     pub json: bool,
     /// Sort by this column; the largest number comes first
-    #[arg(long, value_name = "COLUMN", value_parser = Grid::column_of_segments)]
+    #[arg(long, value_name = "COLUMN", hide_possible_values = true, value_parser = COLUMN)]
     pub sort: Option<&'static str>,
     /// The other way round
     #[arg(short, long)]
@@ -53,6 +54,9 @@ pub struct TopOptions {
     #[command(flatten)]
     pub at: Where,
 }
+
+const COLUMN: Offering<&'static str> =
+    Offering { parse: Grid::column_of_segments, names: || Grid::columns_of_segments(true, true) };
 
 fn parse_interval(text: &str) -> Result<Duration, &'static str> {
     match text.parse::<f64>() {
