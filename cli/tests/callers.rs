@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         text_is_for_people,
         what_is_left_behind_has_its_maker,
         a_leak_in_the_report_has_its_line,
+        leaks_of_one_line_are_one,
         served_in_user_space,
         not_asked_for_nothing_is_kept,
         odd_settings_are_refused,
@@ -415,6 +416,49 @@ fn a_leak_in_the_report_has_its_line() {
     let leak = json["findings"].as_array().unwrap().iter().find(|finding| finding["name"] == "leak").unwrap();
     assert_eq!(frames(&leak["evidence"][0]), expected(&[("make", "leak.c", "make"), ("main", "leak.c", "left")]));
     assert_eq!(leak["evidence"][0]["callers_end"], "outermost");
+}
+
+/// A program that leaves 14 segments and 2 others behind, each made by a line.
+fn leaks(dir: &Path) -> PathBuf {
+    let program = dir.join("leaks");
+    build("leaks.c", &program, &["-g", "-O0"]);
+    program
+}
+
+/// The lines below a leak that was made at this mark.
+fn leaks_stack(mark: &str) -> [String; 2] {
+    let file = source("leaks.c").canonicalize().unwrap();
+    let line = |mark| format!("({}:{})", file.display(), line("leaks.c", mark));
+    [format!("at leave {}", line(mark)), format!("by main {}", line("main"))]
+}
+
+fn leaks_of_one_line_are_one() {
+    let temp = place();
+    records(temp.path(), &[], &[&leaks(temp.path())]);
+    let report = |options: &[&str]| shmgate(["report"]).args(options).arg(temp.path().join("session")).output().silent().stdout;
+    let text = report(&[]);
+    assert!(text.contains("\nFindings: 2 errors, 0 warnings, 0 notes\n"), "{text}");
+    let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+    for (mark, count, bytes) in [("seven", 14, 57_386), ("one", 2, 8192)] {
+        let stack = leaks_stack(mark);
+        let at = lines.iter().position(|line| *line == stack[0]).unwrap_or_else(|| panic!("no {mark} in {text}"));
+        assert_eq!(lines.iter().filter(|line| **line == stack[0]).count(), 1, "{text}");
+        assert!(lines[at - 1].contains(" shmget(key=IPC_PRIVATE, ") && lines[at + 1] == stack[1], "{text}");
+        assert_eq!(lines[at + 2], if count == 2 { "and 1 more time" } else { "and 13 more times" });
+        let start = format!("error leak: {count} segments, {bytes} bytes in all, were created by pid ");
+        let end = "(leaks) and other processes and never removed; nobody has them attached: ids ";
+        assert!(lines[at - 2].starts_with(&start) && lines[at - 2].contains(end), "{text}");
+        assert_eq!(lines[at - 2].ends_with(" and 9 more"), count == 14, "{text}");
+    }
+    // Programs get each, and a page has the groups.
+    let json: Value = serde_json::from_str(&report(&["--json"])).unwrap();
+    let of_json = json["findings"].as_array().unwrap();
+    assert!(of_json.len() == 16 && of_json.iter().all(|one| one["count"] == 1 && one["shmid"].is_i64()), "{json:#}");
+    let page = report(&["--html", "-"]);
+    let (_, data) = page.split_once("<script id=\"data\" type=\"application/json\">").unwrap();
+    let data: Value = serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap();
+    let counts: Vec<_> = data["findings"].as_array().unwrap().iter().map(|one| one["count"].as_u64().unwrap()).collect();
+    assert_eq!((counts, &data["segments"]["leaked"]), (vec![14, 2], &Value::from(vec![1; 16])));
 }
 
 fn served_in_user_space() {

@@ -227,10 +227,11 @@ fn finding(report: &mut Report, finding: &Finding) -> Value {
         .collect();
     let model = &report.model;
     let pid = finding.process.map(|process| model.processes[process as usize].pid);
-    let shmid = finding.segment.map(|segment| model.segments[segment as usize].shmid);
+    let segment = finding.segments.first();
+    let shmid = segment.map(|segment| model.segments[*segment as usize].shmid);
     json!({
         "name": kind.name(), "severity": kind.severity().name(), "summary": finding.summary, "advice": kind.advice(),
-        "segment": finding.segment, "shmid": shmid, "key": finding.key.map(hex), "process": finding.process, "pid": pid,
+        "segment": segment, "shmid": shmid, "key": finding.key.map(hex), "process": finding.process, "pid": pid,
         "count": finding.count, "first": time(finding.first), "last": time(finding.last), "evidence": evidence,
     })
 }

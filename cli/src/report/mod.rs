@@ -6,11 +6,13 @@
 //! | `fold` | the pass over the records that makes them |
 //! | `lives` | what only the end of the records tells |
 //! | `findings` | what was found |
+//! | `groups` | findings of one cause as one, for people |
 //! | `text`, `json`, `html` | the three forms of a report |
 //! | `table`, `words` | tables and words for people |
 
 mod findings;
 mod fold;
+mod groups;
 mod html;
 mod json;
 mod lives;
@@ -109,6 +111,10 @@ struct Report {
 /// Prints the report; returns the exit status.
 pub fn report(options: &ReportOptions) -> Result<u8, Failure> {
     let mut report = Report::of(&options.session, options.html.is_some(), true)?;
+    if !options.json {
+        let findings = std::mem::take(&mut report.findings);
+        report.findings = groups::grouped(&mut report, findings);
+    }
     match &options.html {
         Some(file) if file != "-" => html::write_file(&mut report, file)?,
         _ => {

@@ -50,6 +50,17 @@ pub fn plural(count: u64, one: &str) -> String {
     format!("{count} {start}{end}")
 }
 
+/// As many ids are told one by one.
+const MOST_IDS: usize = 5;
+
+/// `id 7`, `ids 7, 8`, and of many the first ones.
+pub fn some(one: &str, ids: impl ExactSizeIterator<Item = i32>) -> String {
+    let (count, more) = (ids.len(), ids.len().saturating_sub(MOST_IDS));
+    let first: Vec<String> = ids.take(MOST_IDS).map(|id| id.to_string()).collect();
+    let and = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{one}{} {}{and}", if count == 1 { "" } else { "s" }, first.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +68,14 @@ mod tests {
     #[test]
     fn what_a_terminal_would_obey_is_escaped() {
         assert_eq!(printable(b"a\x1b[31m\n\xff\xc3\xa4"), "a\\u{1b}[31m\\n\\377\u{e4}");
+    }
+
+    #[test]
+    fn many_ids_are_told_in_short() {
+        assert_eq!(
+            [some("id", 7..8), some("id", 7..9), some("id", 0..7)],
+            ["id 7", "ids 7, 8", "ids 0, 1, 2, 3, 4 and 2 more"]
+        );
     }
 
     #[test]

@@ -33,7 +33,8 @@ pub struct Finding {
     pub kind: Kind,
     /// One line: what was done, by whom, to what.
     pub summary: String,
-    pub segment: Option<Index>,
+    /// More than one only where leaks are told together.
+    pub segments: Vec<Index>,
     pub key: Option<i32>,
     pub process: Option<Index>,
     /// How often.
@@ -78,7 +79,7 @@ impl Findings {
             self.list.push(Finding {
                 kind,
                 summary: summary(),
-                segment,
+                segments: Vec::from_iter(segment),
                 key,
                 process,
                 count,
@@ -140,7 +141,7 @@ fn named(segment: &Segment) -> String {
 }
 
 /// A process as findings call it: `pid 1234 (server)`.
-fn who(model: &Model, process: Index) -> String {
+pub fn who(model: &Model, process: Index) -> String {
     let process = &model.processes[process as usize];
     format!("pid {} ({})", process.pid, program(model, process.program))
 }

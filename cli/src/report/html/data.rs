@@ -33,7 +33,7 @@ pub fn write(report: &mut Report, out: &mut dyn Write) -> io::Result<()> {
     overview(report, &mut object)?;
     let base = base(&report.model);
     let leaked: HashSet<Index> =
-        report.findings.iter().filter(|one| one.kind == Kind::Leak).filter_map(|one| one.segment).collect();
+        report.findings.iter().filter(|one| one.kind == Kind::Leak).flat_map(|one| one.segments.clone()).collect();
     let mut interned = Interned::default();
     processes(&report.model, base, &mut object)?;
     let makers =
@@ -271,10 +271,12 @@ fn finding(report: &mut Report, base: u64, interned: &mut Interned, finding: &Fi
             Some(json!({"at": at, "text": text, "stack": interned.stack(report, *slot)}))
         })
         .collect();
-    let Finding { kind, summary, segment, count, first, last, .. } = finding;
+    let Finding { kind, summary, segments, count, first, last, .. } = finding;
+    // Of several the page shows the time.
+    let segment = segments.first().filter(|segment| segments.len() == 1 && (**segment as usize) < MOST);
     json!({
         "name": kind.name(), "severity": kind.severity().name(), "advice": kind.advice(), "summary": summary,
-        "segment": segment.filter(|segment| (*segment as usize) < MOST), "count": count,
+        "segment": segment, "count": count,
         "first": since(base, *first), "last": since(base, *last), "evidence": evidence,
     })
 }
