@@ -3,7 +3,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `args` | the options of all subcommands, and their help |
-//! | `run` | `shmgate run`, with `environment`, `library`, `program` (and `elf`, `script`), `sessions` (and `members`), `child`, `summary`, `isolation` |
+//! | `run` | `shmgate run`, with `environment`, `library`, `program` (and `elf`, `script`), `sessions` (and `members`), `child`, `summary`, `left`, `isolation` |
 //! | `log` | `shmgate log` |
 //! | `segments` | `shmgate ls`, `show`, `rm`, `gc` |
 //! | `top` | `shmgate top` |
@@ -25,6 +25,7 @@ mod elf;
 mod environment;
 mod failure;
 mod isolation;
+mod left;
 mod library;
 mod log;
 mod man;

@@ -11,7 +11,9 @@ use crate::child::Signals;
 use crate::environment::{self, Log};
 use crate::failure::{FAILED, Failure, NOT_EXECUTABLE, UNGATED, quoted, say, words};
 use crate::isolation::Isolated;
+use crate::left::Left;
 use crate::library::{self, Library};
+use crate::report::Failures;
 use crate::sessions::{Place, Running};
 use crate::{policy, program, report, sessions, summary};
 
@@ -100,10 +102,19 @@ pub fn run(options: &RunOptions) -> Result<u8, Failure> {
             (true, false) if all_logged => "the log says which and why".to_owned(),
             (true, false) => "to see which and why, add --session DIR".to_owned(),
         };
-        let segments = if running.has_others() { None } else { environment::segments(options) };
-        summary::print(&session, before, &how_to_see, segments.as_ref());
+        summary::print(&session, before, &how_to_see);
     }
-    let has_failed = report::has_failed(&session, &options.fail_on, began, !options.quiet);
+    let failures = Failures::of(&session, &options.fail_on, began, !options.quiet);
+    let has_failed = failures.is_failed;
+    if !options.quiet {
+        // Another run may still want them, or they vanish by themselves.
+        let segments = if running.has_others() { None } else { environment::segments(options) };
+        let left = segments.as_ref().map(|segments| Left::of(&session, segments));
+        if let Some(left) = &left {
+            left.tell(&failures.leaked());
+        }
+        failures.tell(&|leaks| left.as_ref()?.hint(leaks));
+    }
     if running.finish() && !options.quiet {
         say(format!("processes of the session still run; watch them with: shmgate log --follow {}", quoted(session.dir())));
     }

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use common::{place, refused, shmgate};
 use serde_json::Value;
 use shmgate_testkit::trial::trial;
-use shmgate_testkit::{Outcome, run_trials, trials};
+use shmgate_testkit::{Outcome, Status, run_trials, trials};
 
 fn main() -> ExitCode {
     let mut all = trials![
@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         what_is_left_behind_has_its_maker,
         a_leak_in_the_report_has_its_line,
         leaks_of_one_line_are_one,
+        a_run_tells_a_leak_once_and_with_its_line,
         served_in_user_space,
         not_asked_for_nothing_is_kept,
         odd_settings_are_refused,
@@ -459,6 +460,35 @@ fn leaks_of_one_line_are_one() {
     let data: Value = serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap();
     let counts: Vec<_> = data["findings"].as_array().unwrap().iter().map(|one| one["count"].as_u64().unwrap()).collect();
     assert_eq!((counts, &data["segments"]["leaked"]), (vec![14, 2], &Value::from(vec![1; 16])));
+}
+
+fn a_run_tells_a_leak_once_and_with_its_line() {
+    let temp = place();
+    let program = leaks(temp.path());
+    let run = |options: &[&str]| shmgate(["run", "--callers"]).args(options).arg("--").arg(&program).output();
+    let with_stacks = |said: &Outcome, seven: &str, one: &str, hints: [&str; 2]| {
+        let lines: Vec<&str> = said.stderr.lines().collect();
+        assert_eq!(lines.len(), 6, "{said}");
+        for (lines, (start, mark, hint)) in lines.chunks(3).zip([(seven, "seven", hints[0]), (one, "one", hints[1])]) {
+            assert!(lines[0].starts_with(&format!("shmgate: {start}")) && lines[0].ends_with(hint), "{said}");
+            assert_eq!(lines[1..], leaks_stack(mark).map(|line| format!("shmgate:     {line}")), "{said}");
+        }
+    };
+    let ids = "0 1 2 3 4 5 6 8 9 10 11 12 13 14";
+    let [all, two] = [ids, "7 15"].map(|ids| format!("; remove them with: shmgate rm --kernel {ids}"));
+    let left = run(&[]).success();
+    let seven = "left behind: 14 segments, 57386 bytes in all, 0 attached: shmids 0, 1, 2, 3, 4 and 9 more; ";
+    with_stacks(&left, seven, "left behind: 2 segments, 8192 bytes in all, 0 attached: shmids 7, 15; ", [&all, &two]);
+    let (seven, one) = ("error: leak: 14 segments, 57386 bytes in all, ", "error: leak: 2 segments, 8192 bytes in all, ");
+    let failed = run(&["--fail-on", "leak"]);
+    with_stacks(&failed, seven, one, [&all, &two]);
+    // There nothing is left to remove, and no session to ask.
+    let isolated = run(&["--fail-on", "leak", "--isolate"]);
+    with_stacks(&isolated, seven, one, [" and 9 more", ""]);
+    assert_eq!([failed.status, isolated.status], [Status::Exited(1); 2]);
+    // What is told of by another name is left behind all the same.
+    let other = run(&["--fail-on", "denied"]).success();
+    assert!(other.stderr.starts_with("shmgate: left behind: 14 segments"), "{other}");
 }
 
 fn served_in_user_space() {

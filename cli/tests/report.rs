@@ -230,7 +230,8 @@ fn runs_fail_by_what_they_find_alone() {
     let leak = program("findings/leak");
     let found = run("leak", &[leak.to_str().unwrap()]);
     assert_eq!(found.status, Status::Exited(1), "{found}");
-    assert!(found.stderr.contains("shmgate: error: leak: segment "), "{found}");
+    assert!(found.stderr.starts_with("shmgate: error: leak: segment "), "{found}");
+    assert!(found.stderr.lines().count() == 1 && found.stderr.contains("; remove it with: shmgate rm --kernel "), "{found}");
     // The next run in the session has none, and a command's own failure is its own.
     assert_eq!(run("any", &["true"]).status, Status::Exited(0));
     assert_eq!(run("any", &["sh", "-c", "exit 7"]).status, Status::Exited(7));

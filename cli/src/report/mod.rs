@@ -5,11 +5,13 @@
 //! | `model` | programs, processes, segments, attaches, keys: what the records come to |
 //! | `fold` | the pass over the records that makes them |
 //! | `lives` | what only the end of the records tells |
+//! | `failures` | `run --fail-on` |
 //! | `findings` | what was found |
 //! | `groups` | findings of one cause as one, for people |
 //! | `text`, `json`, `html` | the three forms of a report |
 //! | `table`, `words` | tables and words for people |
 
+mod failures;
 mod findings;
 mod fold;
 mod groups;
@@ -21,9 +23,10 @@ mod table;
 mod text;
 mod words;
 
+pub use failures::Failures;
 pub use fold::names_a_segment;
 pub use model::Counts;
-pub use words::plural;
+pub use words::{plural, some};
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -40,11 +43,11 @@ use shmgate_core::policy::Policy;
 use shmgate_core::session::Session;
 use shmgate_core::text::Event;
 
-use crate::failure::{DAMAGED, FAILED, Failure, quoted, say, written};
+use crate::failure::{DAMAGED, FAILED, Failure, quoted, written};
 use crate::progress::over_if;
 use crate::symbols::{Callers, Symbols};
 use crate::{log, members, sessions};
-use findings::kind::FailOn;
+use findings::kind::{FailOn, Kind};
 use findings::{Finding, Watch};
 use fold::Fold;
 use html::records::Record;
@@ -93,6 +96,13 @@ pub struct FailOnOption {
     pub fail_on: Vec<FailOn>,
 }
 
+impl FailOnOption {
+    /// True if findings of this kind are to be failures.
+    fn means(&self, kind: Kind) -> bool {
+        self.fail_on.iter().any(|one| one.means(kind))
+    }
+}
+
 /// A session's report, in one of its forms.
 struct Report {
     directory: PathBuf,
@@ -130,39 +140,10 @@ pub fn report(options: &ReportOptions) -> Result<u8, Failure> {
         }
     }
     report.complaint()?;
-    Ok(if report.wanted(&options.fail_on, 0).next().is_some() { FAILED } else { 0 })
+    Ok(if report.findings.iter().any(|one| options.fail_on.means(one.kind)) { FAILED } else { 0 })
 }
 
-/// Says what a run that began at `since` had of the findings that `options` name. `told` is false if nobody wants to read it.
-///
-/// # Returns
-/// True if there is one.
-pub fn has_failed(session: &Session, options: &FailOnOption, since: u64, told: bool) -> bool {
-    if options.fail_on.is_empty() {
-        return false;
-    }
-    /// As many findings are told of one by one.
-    const MOST_LINES: usize = 20;
-    let report = match Report::of(session.dir(), false, told) {
-        Ok(report) => report,
-        Err(failure) => {
-            say(failure.message);
-            return true;
-        }
-    };
-    let found: Vec<&Finding> = report.wanted(options, since).collect();
-    if told {
-        for Finding { kind, summary, .. } in found.iter().take(MOST_LINES) {
-            say(format!("{}: {}: {summary}", kind.severity(), kind.name()));
-        }
-        if let more @ 1.. = found.len().saturating_sub(MOST_LINES) {
-            say(format!("and {}", words::plural(more as u64, "more finding")));
-        }
-    }
-    !found.is_empty()
-}
-
-/// The moment that [`has_failed`] takes for a run's beginning.
+/// The moment that [`Failures::of`] takes for a run's beginning.
 pub fn now() -> u64 {
     clock::realtime_ns()
 }
@@ -230,12 +211,6 @@ impl Report {
             lost,
             damage: damage.or(policy_fault),
         })
-    }
-
-    /// The findings that are to be failures, of those that are no older than `since`.
-    fn wanted(&self, options: &FailOnOption, since: u64) -> impl Iterator<Item = &Finding> {
-        let is_meant = |finding: &&Finding| options.fail_on.iter().any(|one| one.means(finding.kind));
-        self.findings.iter().filter(move |finding| finding.last >= since).filter(is_meant)
     }
 
     /// What was wrong with the session's files.
