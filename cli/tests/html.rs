@@ -16,11 +16,18 @@ use shmgate_testkit::trial::trial;
 use shmgate_testkit::{Agent, Namespace, Outcome, Run, Session, Status, run_trials, trials};
 
 fn main() -> ExitCode {
-    let mut all = trials![a_page_is_one_file, what_cannot_be_written_is_said, names_are_no_html, equal_stacks_are_there_once];
-    let in_browser: [(&str, fn()); 7] = [
+    let mut all = trials![
+        a_page_is_one_file,
+        what_cannot_be_written_is_said,
+        names_are_no_html,
+        what_is_cut_is_counted,
+        equal_stacks_are_there_once
+    ];
+    let in_browser: [(&str, fn()); 8] = [
         ("a_page_tells_the_session", a_page_tells_the_session),
         ("the_keyboard_is_enough", the_keyboard_is_enough),
         ("tables_are_sorted_and_filtered", tables_are_sorted_and_filtered),
+        ("findings_that_are_cut_are_counted", findings_that_are_cut_are_counted),
         ("a_page_has_two_looks", a_page_has_two_looks),
         ("calls_have_their_lines", calls_have_their_lines),
         ("a_long_session_is_quick", a_long_session_is_quick),
@@ -107,6 +114,26 @@ fn a_page_is_one_file() {
     assert_eq!(summaries(&data), summaries(&json));
     let failed = report(&session.directory(), &["--fail-on", "leak", "--html", "/dev/null"]);
     assert_eq!((failed.status, failed.stderr.as_str()), (Status::Exited(1), ""));
+}
+
+/// A session with more leaks than go into a page, and its page.
+fn cut_page() -> (Session, PathBuf) {
+    let namespace = Namespace::fresh();
+    let session = Session::watching(&namespace);
+    let mut agent = Agent::gated(&namespace, &session);
+    for _ in 0..1003 {
+        agent.number("get 0 4096 01600");
+    }
+    agent.finish();
+    let page = written(&session.directory());
+    (session, page)
+}
+
+fn what_is_cut_is_counted() {
+    let (_session, page) = cut_page();
+    let data = data(&fs::read_to_string(page).unwrap());
+    assert_eq!((data["findings"].as_array().unwrap().len(), &data["findings_of"]["leak"]), (1000, &1003.into()));
+    assert!(data["left_out"].as_str().unwrap().contains("left out: 3 findings;"), "{}", data["left_out"]);
 }
 
 fn what_cannot_be_written_is_said() {
@@ -252,6 +279,23 @@ fn tables_are_sorted_and_filtered() {
     browser.ask("document.getElementById('filter').focus()");
     "private 4".chars().for_each(|key| browser.press(&key.to_string()));
     assert_eq!((browser.ask(sizes), browser.text("#count").as_str()), ("4 KiB".into(), "1 of 2 rows"));
+}
+
+fn findings_that_are_cut_are_counted() {
+    let (_session, page) = cut_page();
+    let mut browser = Browser::start();
+    browser.open(&page);
+    assert_eq!(browser.text("#findings .head span.muted"), "1,003");
+    let button = "#findings .kind > button";
+    assert_eq!(browser.text(button), "show 100 more of 1,000 that the page has of 1,003");
+    let rest = "#findings .kind > p.muted";
+    let is_shown = |browser: &mut Browser| browser.ask(&format!("!document.querySelector('{rest}').hidden"));
+    assert_eq!(is_shown(&mut browser), false);
+    for _ in 0..10 {
+        browser.ask(&format!("document.querySelector('{button}').click()"));
+    }
+    assert_eq!((is_shown(&mut browser), browser.text(rest).as_str()), (true.into(), "The page has the first 1,000 of 1,003."));
+    assert!(browser.complaints.is_empty(), "{:#?}", browser.complaints);
 }
 
 fn a_page_has_two_looks() {

@@ -2,7 +2,7 @@
 //!
 //! Long lists are columns, an array a field, and things refer to each other by index. Times are ns since the first call.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
@@ -77,6 +77,10 @@ fn overview(report: &Report, object: &mut Object<'_>) -> io::Result<()> {
     object.field("lost", &report.lost)?;
     object.field("damage", &report.damage)?;
     object.field("left_out", &left_out(report))?;
+    // The page may have less of them.
+    let of_kinds = report.findings.chunk_by(|one, other| one.kind == other.kind);
+    let of_kinds = of_kinds.map(|of_kind| (of_kind[0].kind.name(), of_kind.len()));
+    object.field("findings_of", &of_kinds.collect::<BTreeMap<_, _>>())?;
     object.field("calls", &counts.total())?;
     object.field("errors", &counts.errors)?;
     object.field("denied", &counts.denied)?;

@@ -61,11 +61,15 @@ function findingsOf(timeline, name, of) {
   const list = el("ul");
   const button = el("button", { type: "button", class: "plain" });
   let shown = 0;
+  const all = session.findings_of[name];
+  const cut = of.length < all ? el("p", { class: "muted", hidden: true }, `The page has the first ${count(of.length)} of ${count(all)}.`) : null;
   const more = (amount) => {
     list.append(...of.slice(shown, shown + amount).map((one) => finding(timeline, one)));
     shown = Math.min(of.length, shown + amount);
-    button.textContent = `show ${Math.min(MORE_FINDINGS, of.length - shown)} more of ${count(of.length)}`;
+    const here = of.length < all ? `${count(of.length)} that the page has of ${count(all)}` : count(all);
+    button.textContent = `show ${Math.min(MORE_FINDINGS, of.length - shown)} more of ${here}`;
     button.hidden = shown === of.length;
+    if (cut) cut.hidden = !button.hidden;
   };
   button.addEventListener("click", () => {
     const next = list.children.length;
@@ -77,8 +81,8 @@ function findingsOf(timeline, name, of) {
   const { severity, advice } = of[0];
   return el("div", { class: "kind" },
     el("div", { class: "head" },
-      el("span", { class: `chip ${severity}` }, severity), el("h3", {}, name), of.length > 1 ? el("span", { class: "muted" }, count(of.length)) : null),
-    el("p", { class: "advice" }, `What to do: ${advice}.`), list, button);
+      el("span", { class: `chip ${severity}` }, severity), el("h3", {}, name), all > 1 ? el("span", { class: "muted" }, count(all)) : null),
+    el("p", { class: "advice" }, `What to do: ${advice}.`), list, button, cut);
 }
 
 function finding(timeline, one) {
