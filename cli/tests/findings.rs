@@ -82,7 +82,8 @@ fn found((name, finding, severity, evidence): (&str, &str, &str, &[&str])) {
     for one in findings {
         assert_eq!(one["severity"], severity);
         assert!(!one["advice"].as_str().unwrap().is_empty());
-        assert!(one["count"].as_u64().unwrap() >= one["evidence"].as_array().unwrap().len() as u64, "{one:#}");
+        // Twice is a size wrong; what two calls show is done once.
+        assert_eq!(one["count"], if name == "size_mismatch" { 2 } else { 1 }, "{one:#}");
         assert!(one["first"].as_str() <= one["last"].as_str(), "{one:#}");
     }
     if let Some(one) = findings.first() {

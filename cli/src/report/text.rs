@@ -259,7 +259,7 @@ fn findings(report: &mut Report, out: &mut dyn Write, look: Look) -> io::Result<
 }
 
 fn finding(report: &mut Report, finding: &Finding, out: &mut dyn Write, look: Look) -> io::Result<()> {
-    let Finding { kind, summary, count, evidence, .. } = finding;
+    let Finding { kind, summary, count, shown, evidence, .. } = finding;
     writeln!(out, "\n  {} {}: {summary}", look.severity(kind.severity()), look.bold(kind.name()))?;
     let first = report.model.first;
     for slot in evidence {
@@ -270,7 +270,7 @@ fn finding(report: &mut Report, finding: &Finding, out: &mut dyn Write, look: Lo
             callers.to_string().lines().try_for_each(|line| writeln!(out, "           {line}"))?;
         }
     }
-    if let more @ 1.. = count.saturating_sub(evidence.len() as u64) {
+    if let more @ 1.. = count.saturating_sub(*shown) {
         writeln!(out, "    and {}", plural(more, "more time"))?;
     }
     Ok(())

@@ -70,12 +70,10 @@ impl Errors {
         let (used, of) = if from_attach { ("(void *)-1", "shmat") } else { ("-1", "shmget") };
         let before = self.failed.get(&(process, from_attach)).copied().filter(|before| before.slot != step.at.slot);
         let subject = (step.program.into(), call.kind() as u64);
-        for at in before.into_iter().chain([step.at]) {
-            findings.note(Kind::ErrorIgnored, subject, About::process(process), at, || {
-                let origin = if before.is_some() { format!("after a {of} that failed") } else { format!("a {of} that failed") };
-                format!("{} hands {used} to {}, {origin}", who(model, process), call.kind().name())
-            });
-        }
+        findings.note_pair(Kind::ErrorIgnored, subject, About::process(process), (before, step.at), || {
+            let origin = if before.is_some() { format!("after a {of} that failed") } else { format!("a {of} that failed") };
+            format!("{} hands {used} to {}, {origin}", who(model, process), call.kind().name())
+        });
     }
 
     fn denied(&mut self, model: &Model, step: &Step<'_>, findings: &mut Findings) {
@@ -150,23 +148,16 @@ impl Errors {
             let is_held = held[&segment].iter().any(|&(from, to, by)| from <= at.time && at.time <= to && by != at.process);
             let it = &model.segments[segment as usize];
             let Some(removed) = it.removed.filter(|_| is_held || how == How::StaleId) else { continue };
-            for moment in [removed, at] {
-                findings.note(
-                    Kind::RemovedInUse,
-                    (segment.into(), 0),
-                    About::segment(model, segment, at.process),
-                    moment,
-                    || {
-                        let remover = who(model, removed.process);
-                        let came = match how {
-                            How::NoKey => "does not find it any more, while others still hold it",
-                            How::Anew => "makes another under its key, while others still hold the old one",
-                            How::StaleId => "can't attach it any more",
-                        };
-                        format!("{} was removed by {remover}; {} {came}", named(it), who(model, at.process))
-                    },
-                );
-            }
+            let about = About::segment(model, segment, at.process);
+            findings.note_pair(Kind::RemovedInUse, (segment.into(), 0), about, (Some(removed), at), || {
+                let remover = who(model, removed.process);
+                let came = match how {
+                    How::NoKey => "does not find it any more, while others still hold it",
+                    How::Anew => "makes another under its key, while others still hold the old one",
+                    How::StaleId => "can't attach it any more",
+                };
+                format!("{} was removed by {remover}; {} {came}", named(it), who(model, at.process))
+            });
         }
     }
 }

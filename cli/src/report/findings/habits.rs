@@ -61,11 +61,9 @@ impl Habits {
         let it = &model.segments[segment as usize];
         if let Some(removed) = it.removed {
             let about = About::segment(model, segment, step.at.process);
-            for at in [removed, step.at] {
-                findings.note(Kind::AttachAfterRemoval, (segment.into(), 0), about, at, || {
-                    format!("{} attaches {} after its removal", who(model, step.at.process), named(it))
-                });
-            }
+            findings.note_pair(Kind::AttachAfterRemoval, (segment.into(), 0), about, (Some(removed), step.at), || {
+                format!("{} attaches {} after its removal", who(model, step.at.process), named(it))
+            });
         }
         let count = self.attached.entry(step.at.process).or_default();
         *count += 1;

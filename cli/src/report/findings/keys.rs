@@ -78,9 +78,7 @@ impl Keys {
                 let subject = (key as u32 as u64, before as u32 as u64);
                 let text =
                     format!("{} is another file than before: ftok gives {}, and gave {}", path(file), Key(key), Key(before));
-                first.into_iter().chain([step.at]).for_each(|at| {
-                    findings.note(Kind::FtokRecreated, subject, about, at, || text.clone());
-                });
+                findings.note_pair(Kind::FtokRecreated, subject, about, (first, step.at), || text);
             }
             _ => {}
         }
@@ -102,12 +100,10 @@ impl Keys {
             }
             let subject = (key as u32 as u64, 0);
             let about = About { key: Some(key), ..About::process(at[1].process) };
-            for at in at {
-                findings.note(Kind::FtokCollision, subject, about, at, || {
-                    let [one, other] = [0, 1].map(|at| format!("{} with project {}", path(&paths[at]), projs[at]));
-                    format!("ftok gives key {} for {one} and for {other}", Key(key))
-                });
-            }
+            findings.note_pair(Kind::FtokCollision, subject, about, (Some(at[0]), at[1]), || {
+                let [one, other] = [0, 1].map(|at| format!("{} with project {}", path(&paths[at]), projs[at]));
+                format!("ftok gives key {} for {one} and for {other}", Key(key))
+            });
         }
     }
 }

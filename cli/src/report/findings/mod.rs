@@ -39,6 +39,8 @@ pub struct Finding {
     pub process: Option<Index>,
     /// How often.
     pub count: u64,
+    /// How often of these the evidence shows.
+    pub shown: u64,
     pub first: u64,
     pub last: u64,
     /// Records' slots.
@@ -73,9 +75,21 @@ pub struct Findings {
 impl Findings {
     /// Notes what the record at `at` shows. `subject` tells things of one kind from each other; `summary` is asked for once for each.
     fn note(&mut self, kind: Kind, subject: (u64, u64), about: About, at: Moment, summary: impl FnOnce() -> String) {
+        self.note_pair(kind, subject, about, (None, at), summary);
+    }
+
+    /// The same, of what a record shows together with one before: that is evidence, and not counted.
+    fn note_pair(
+        &mut self,
+        kind: Kind,
+        subject: (u64, u64),
+        about: About,
+        (before, at): (Option<Moment>, Moment),
+        summary: impl FnOnce() -> String,
+    ) {
         let index = *self.known.entry((kind, subject.0, subject.1)).or_insert_with(|| {
             let About { segment, key, process } = about;
-            let (count, evidence) = (0, Vec::new());
+            let (count, shown, evidence) = (0, 0, Vec::new());
             self.list.push(Finding {
                 kind,
                 summary: summary(),
@@ -83,6 +97,7 @@ impl Findings {
                 key,
                 process,
                 count,
+                shown,
                 first: at.time,
                 last: at.time,
                 evidence,
@@ -91,10 +106,14 @@ impl Findings {
         });
         let finding = &mut self.list[index];
         finding.count += 1;
-        finding.first = finding.first.min(at.time);
+        finding.first = finding.first.min(before.map_or(at.time, |before| before.time.min(at.time)));
         finding.last = finding.last.max(at.time);
-        if finding.evidence.len() < MOST_EVIDENCE && !finding.evidence.contains(&at.slot) {
-            finding.evidence.push(at.slot);
+        let is_new = |moment: &Moment| !finding.evidence.contains(&moment.slot);
+        let before = before.filter(is_new);
+        if finding.evidence.len() + usize::from(before.is_some()) < MOST_EVIDENCE {
+            let at = Some(at).filter(is_new);
+            finding.evidence.extend(before.into_iter().chain(at).map(|moment| moment.slot));
+            finding.shown += 1;
         }
     }
 }

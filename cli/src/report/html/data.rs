@@ -275,12 +275,12 @@ fn finding(report: &mut Report, base: u64, interned: &mut Interned, finding: &Fi
             Some(json!({"at": at, "text": text, "stack": interned.stack(report, *slot)}))
         })
         .collect();
-    let Finding { kind, summary, segments, count, first, last, .. } = finding;
+    let Finding { kind, summary, segments, count, shown, first, last, .. } = finding;
     // Of several the page shows the time.
     let segment = segments.first().filter(|segment| segments.len() == 1 && (**segment as usize) < MOST);
     json!({
         "name": kind.name(), "severity": kind.severity().name(), "advice": kind.advice(), "summary": summary,
-        "segment": segment, "count": count,
+        "segment": segment, "count": count, "shown": shown,
         "first": since(base, *first), "last": since(base, *last), "evidence": evidence,
     })
 }

@@ -96,11 +96,12 @@ function finding(timeline, one) {
     `${since(at).padEnd(12)} ${text}\n`,
     stack === null ? null : el("span", { class: "stack" }, stackLines(stack)),
   ]);
-  const rest = one.count > calls.length ? `and ${plural(one.count - calls.length, "more time")}` : null;
+  const rest = one.count > one.shown ? `and ${plural(one.count - one.shown, "more time")}` : null;
+  const what = one.count > 1 ? plural(one.count, "time") : calls.length > 1 ? "the calls" : "the call";
   return el("li", {},
     el("div", { class: "row" }, el("span", {}, one.summary), el("button", { type: "button", class: "plain", onclick: show }, "show")),
     calls.length > 0
-      ? el("details", {}, el("summary", {}, one.count > 1 ? plural(one.count, "time") : "the call"), el("pre", { tabindex: 0 }, calls.flat(), rest))
+      ? el("details", {}, el("summary", {}, what), el("pre", { tabindex: 0 }, calls.flat(), rest))
       : null);
 }
 
