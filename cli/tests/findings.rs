@@ -13,7 +13,7 @@ use shmgate_testkit::trial::trial;
 use shmgate_testkit::{Namespace, Status, run_trials};
 
 /// What is found in which program, and what the evidence has to show.
-const EXPECTED: [(&str, &str, &str, &[&str]); 15] = [
+const EXPECTED: [(&str, &str, &str, &[&str]); 17] = [
     ("leak", "leak", "error", &["shmget(key=IPC_PRIVATE, size=4096, IPC_CREAT|0600) = "]),
     ("never_detached", "never-detached", "note", &["shmat("]),
     ("world_access", "world-access", "warning", &["IPC_CREAT|0666"]),
@@ -26,6 +26,8 @@ const EXPECTED: [(&str, &str, &str, &[&str]); 15] = [
     ("attach_after_removal", "attach-after-removal", "note", &["IPC_RMID", "shmat("]),
     ("linux_only", "linux-only", "note", &["SHM_NORESERVE"]),
     ("error_ignored", "error-ignored", "error", &["ENOENT", "shmat(shmid=-1"]),
+    ("error_ignored_ftok", "error-ignored", "error", &["ENOENT", "shmget(key=0xffffffff"]),
+    ("stale_use", "stale-use", "note", &["shmdt(", "EINVAL"]),
     ("near_limit", "near-limit", "warning", &["size=36864"]),
     ("denied", "denied", "error", &["denied: segment size"]),
     ("clean", "", "", &[]),

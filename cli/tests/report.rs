@@ -89,7 +89,7 @@ fn json_has_the_lives() {
     let report = json(&dir);
     assert_eq!((&report["schema"], &report["running"], &report["lost"]), (&1.into(), &false.into(), &0.into()));
     assert_eq!(report["processes"].as_array().unwrap().len(), 4);
-    assert_eq!(report["programs"][0]["counts"]["calls"], 18);
+    assert_eq!(report["programs"][0]["counts"]["calls"], 19);
     assert_eq!(report["programs"][0]["errors"][0]["errno"], "EEXIST");
     let segments = report["segments"].as_array().unwrap();
     let [segment] = segments.as_slice() else { panic!("{segments:#?}") };

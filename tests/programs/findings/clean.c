@@ -19,6 +19,8 @@ static int client(key_t key)
 int main(void)
 {
 	int bad = 0, status;
+	/* Cleaning up what was never made is no error ignored. */
+	shmctl(-1, IPC_RMID, NULL);
 	key_t key = ftok("/", 'C');
 	int id = shmget(key, 4096, IPC_CREAT | IPC_EXCL | 0600);
 	int *at = id == -1 ? (void *)-1 : shmat(id, NULL, 0);

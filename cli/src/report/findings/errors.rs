@@ -15,8 +15,8 @@ use crate::report::words::printable;
 
 #[derive(Debug, Default)]
 pub struct Errors {
-    /// A process's last shmget, and shmat, that failed.
-    failed: HashMap<(Index, bool), Moment>,
+    /// A process's last shmget, shmat and ftok that failed, by the calls' numbers.
+    failed: HashMap<(Index, u8), Moment>,
     /// The segment that had a key until it was removed.
     removed: HashMap<(&'static str, i32), Index>,
     missed: Vec<Missed>,
@@ -49,31 +49,28 @@ impl Errors {
     }
 
     fn ignored(&mut self, model: &Model, step: &Step<'_>, findings: &mut Findings) {
-        let (call, process) = (step.event.call, step.at.process);
-        let Err(errno) = step.event.outcome.result else { return };
-        // What was -1: shmget's result, or shmat's.
-        let from_attach = match call {
-            Call::Shmat { shmid: -1, .. } | Call::Shmctl { shmid: -1, .. } => false,
-            Call::Shmdt { addr: u64::MAX } => true,
-            Call::Shmget { .. } | Call::Shmat { .. } => {
-                self.failed.insert((process, matches!(call, Call::Shmat { .. })), step.at);
-                if !matches!(step.event.outcome.verdict, Verdict::Denied(_)) {
-                    system_limit(model, step, errno, findings);
-                }
-                return;
-            }
-            _ => return,
+        let (call, process, result) = (step.event.call, step.at.process, step.event.outcome.result);
+        // What was -1, if such a call failed before. A key of -1 is one like any other for the system.
+        let used = match (call, result) {
+            (Call::Shmat { shmid: -1, .. } | Call::Shmctl { shmid: -1, .. }, Err(_)) => Some((CallKind::Shmget, "-1")),
+            (Call::Shmdt { addr: u64::MAX }, Err(_)) => Some((CallKind::Shmat, "(void *)-1")),
+            (Call::Shmget { key: -1, .. }, _) => Some((CallKind::Ftok, "-1")),
+            _ => None,
         };
-        if matches!(call, Call::Shmat { .. }) {
-            self.failed.insert((process, true), step.at);
+        if let Some((of, used)) = used
+            && let Some(before) = self.failed.get(&(process, of as u8)).copied()
+        {
+            let subject = (step.program.into(), call.kind() as u64);
+            findings.note_pair(Kind::ErrorIgnored, subject, About::process(process), (Some(before), step.at), || {
+                format!("{} hands {used} to {}, after a {} that failed", who(model, process), call.kind().name(), of.name())
+            });
         }
-        let (used, of) = if from_attach { ("(void *)-1", "shmat") } else { ("-1", "shmget") };
-        let before = self.failed.get(&(process, from_attach)).copied().filter(|before| before.slot != step.at.slot);
-        let subject = (step.program.into(), call.kind() as u64);
-        findings.note_pair(Kind::ErrorIgnored, subject, About::process(process), (before, step.at), || {
-            let origin = if before.is_some() { format!("after a {of} that failed") } else { format!("a {of} that failed") };
-            format!("{} hands {used} to {}, {origin}", who(model, process), call.kind().name())
-        });
+        if let (Err(errno), Call::Shmget { .. } | Call::Shmat { .. } | Call::Ftok { .. }) = (result, call) {
+            self.failed.insert((process, call.kind() as u8), step.at);
+            if !matches!(step.event.outcome.verdict, Verdict::Denied(_)) {
+                system_limit(model, step, errno, findings);
+            }
+        }
     }
 
     fn denied(&mut self, model: &Model, step: &Step<'_>, findings: &mut Findings) {

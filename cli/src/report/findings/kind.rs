@@ -17,6 +17,7 @@ pub enum Kind {
     NearLimit,
     NeverDetached,
     AttachAfterRemoval,
+    StaleUse,
     LinuxOnly,
 }
 
@@ -50,7 +51,7 @@ impl fmt::Display for Severity {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 13] = [
+    pub const ALL: [Kind; 14] = [
         Kind::Leak,
         Kind::RemovedInUse,
         Kind::ErrorIgnored,
@@ -63,6 +64,7 @@ impl Kind {
         Kind::NearLimit,
         Kind::NeverDetached,
         Kind::AttachAfterRemoval,
+        Kind::StaleUse,
         Kind::LinuxOnly,
     ];
 
@@ -81,6 +83,7 @@ impl Kind {
             Kind::NearLimit => "near-limit",
             Kind::NeverDetached => "never-detached",
             Kind::AttachAfterRemoval => "attach-after-removal",
+            Kind::StaleUse => "stale-use",
             Kind::LinuxOnly => "linux-only",
         }
     }
@@ -90,7 +93,7 @@ impl Kind {
             Kind::Leak | Kind::RemovedInUse | Kind::ErrorIgnored | Kind::Denied => Severity::Error,
             Kind::WorldAccess | Kind::Squatting | Kind::SizeMismatch => Severity::Warning,
             Kind::FtokCollision | Kind::FtokRecreated | Kind::NearLimit => Severity::Warning,
-            Kind::NeverDetached | Kind::AttachAfterRemoval | Kind::LinuxOnly => Severity::Note,
+            Kind::NeverDetached | Kind::AttachAfterRemoval | Kind::StaleUse | Kind::LinuxOnly => Severity::Note,
         }
     }
 
@@ -125,6 +128,9 @@ impl Kind {
             }
             Kind::AttachAfterRemoval => {
                 "attach first, remove then: FreeBSD (kern.ipc.shm_allow_removed=0) and others refuse it"
+            }
+            Kind::StaleUse => {
+                "forget an address or id when it is given up: with several threads, what is there by then may be another's"
             }
             Kind::LinuxOnly => "keep it behind #ifdef __linux__, with another way for other systems",
         }

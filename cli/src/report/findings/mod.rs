@@ -6,6 +6,7 @@
 //! | `keys` | squatting, sizes that don't match, ftok's collisions and files made anew |
 //! | `habits` | world access, what only Linux does |
 //! | `errors` | errors that the program ignored, denials, segments removed too early |
+//! | `stale` | addresses and ids that were used once more after they were given up |
 //! | `ends` | leaks, attaches never detached, limits that were near: what only the end tells |
 //!
 //! Each kind has one finding for each thing that it is about (a segment, a program, a key, …), with how often and the first records as evidence.
@@ -15,6 +16,7 @@ mod errors;
 mod habits;
 mod keys;
 pub mod kind;
+mod stale;
 
 use rustc_hash::FxHashMap as HashMap;
 
@@ -125,6 +127,7 @@ pub struct Watch {
     keys: keys::Keys,
     habits: habits::Habits,
     errors: errors::Errors,
+    stale: stale::Stale,
 }
 
 impl Watch {
@@ -133,6 +136,7 @@ impl Watch {
         self.keys.see(fold, step, &mut self.findings);
         self.habits.see(&fold.model, step, &mut self.findings);
         self.errors.see(&fold.model, step, &mut self.findings);
+        self.stale.see(&fold.model, step, &mut self.findings);
     }
 
     /// All findings of the completed model: the worst first, those of a kind in the order of time.
