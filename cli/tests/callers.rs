@@ -270,7 +270,7 @@ fn stripped_without() {
     // Six frames and their places, but no names.
     assert!(callers.len() >= 6, "{}", records[0]);
     for frame in &callers[..4] {
-        assert_eq!(frame["function"], Value::Null, "{frame}");
+        assert_eq!((&frame["function"], &frame["module_now"]), (&Value::Null, &Value::Null), "{frame}");
         assert_eq!(frame["module"].as_str(), program.canonicalize().unwrap().to_str());
         assert!(u64::from_str_radix(&frame["offset"].as_str().unwrap()[2..], 16).unwrap() > 0);
     }
@@ -326,8 +326,19 @@ fn built_anew_since() {
     build("plain.c", &program, &["-g", "-O3", "-DOTHER"]);
     let records = read(temp.path());
     assert_eq!((&records[0]["callers"][0]["function"], &records[0]["callers"][0]["line"]), (&Value::Null, &Value::Null));
+    // It is said why.
+    let now = |records: &[Value]| records[0]["callers"][0]["module_now"].clone();
+    let says = |what: &str| {
+        let text = log(temp.path(), &[]).silent().stdout;
+        let frame = text.lines().nth(1).unwrap();
+        assert!(frame.starts_with("    at ?? (/") && frame.contains("/plain+0x") && frame.ends_with(what), "{text}");
+    };
+    assert_eq!(now(&records), "changed");
+    says(", changed since)");
     fs::remove_file(&program).unwrap();
-    assert_eq!(read(temp.path()).len(), 2);
+    let records = read(temp.path());
+    assert_eq!((records.len(), now(&records)), (2, "gone".into()));
+    says(", gone)");
 }
 
 fn without_tables() {

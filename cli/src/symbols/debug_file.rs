@@ -7,7 +7,7 @@
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +44,31 @@ fn facts(path: &Path) -> Option<Facts> {
         link: file.gnu_debuglink().ok().flatten().map(|(name, checksum)| (name.to_vec(), checksum)),
         alternative: file.gnu_debugaltlink().ok().flatten().map(|(name, id)| (name.to_vec(), id.to_vec())),
     })
+}
+
+/// What became of a file that ran, if that is why nothing is known of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fate {
+    /// There is another one in its place.
+    Changed,
+    Gone,
+}
+
+impl Fate {
+    /// Of the file at `path` with this build id; `None` if it is there still, or if that can't be told.
+    pub fn of(path: &Path, build_id: &[u8]) -> Option<Fate> {
+        match fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Fate::Gone),
+            _ => facts(path).filter(|facts| facts.build_id != build_id).map(|_| Fate::Changed),
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Fate::Changed => "changed",
+            Fate::Gone => "gone",
+        }
+    }
 }
 
 /// True if the file at `path` is the one with this build id, as far as that can be told.

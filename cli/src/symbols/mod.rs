@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use shmgate_core::journal::Reader;
 use shmgate_core::journal::stack::{self, End, Stack};
 
+use debug_file::Fate;
 pub use makers::makers;
 use module::Module;
 
@@ -32,6 +33,8 @@ pub struct Frame {
     pub line: Option<u32>,
     /// The path of the program or library; empty if it is not known.
     pub module: String,
+    /// What became of that file since it ran, if it is not there as it was.
+    pub fate: Option<Fate>,
     /// Where it is in that file, as addr2line reads it.
     pub offset: u64,
     /// The compiler made it a part of the next frame's function.
@@ -101,6 +104,7 @@ impl Symbols {
             file: None,
             line: None,
             module: module.name().to_owned(),
+            fate: module.fate(),
             offset: frame.offset,
             inlined: false,
         };
@@ -126,7 +130,12 @@ impl fmt::Display for Frame {
             (Some(file), None) => write!(f, " ({})", printable(file)),
             (None, _) => {
                 let module = if self.module.is_empty() { "??" } else { &self.module };
-                write!(f, " ({}+{:#x})", printable(module), self.offset)
+                let fate = match self.fate {
+                    Some(Fate::Changed) => ", changed since",
+                    Some(Fate::Gone) => ", gone",
+                    None => "",
+                };
+                write!(f, " ({}+{:#x}{fate})", printable(module), self.offset)
             }
         }
     }
@@ -168,7 +177,7 @@ impl Callers {
         let frame = |frame: &Rc<Frame>| {
             json!({
                 "function": frame.function, "file": frame.file, "line": frame.line, "module": frame.module,
-                "offset": format!("{:#x}", frame.offset), "inlined": frame.inlined,
+                "offset": format!("{:#x}", frame.offset), "inlined": frame.inlined, "module_now": frame.fate.map(Fate::name),
             })
         };
         self.frames.iter().map(frame).collect()

@@ -8,7 +8,7 @@ use addr2line::{Loader, demangle_auto};
 use lzma_rust2::XzReader;
 use object::read::{Object, ObjectSection, ObjectSymbol, ReadCache};
 
-use super::debug_file;
+use super::debug_file::{self, Fate};
 
 /// As many KiB may unpacking a `.gnu_debugdata` take (xz -9 wants 65 MiB), and as many bytes come out of it.
 const MOST_TO_UNPACK: u32 = 128 << 10;
@@ -25,6 +25,7 @@ pub struct Place {
 /// A loaded file of the programs that ran.
 pub struct Module {
     name: String,
+    fate: Option<Fate>,
     debug: Option<Loader>,
     /// Functions by address: begin, end, and name as the linker knows it.
     symbols: Vec<(u64, u64, String)>,
@@ -35,6 +36,7 @@ impl Module {
     pub fn open(path: &Path, build_id: &[u8]) -> Module {
         let name = path.to_string_lossy().into_owned();
         let is_it = path.is_absolute() && debug_file::is_build(path, build_id);
+        let fate = if is_it || !path.is_absolute() { None } else { Fate::of(path, build_id) };
         let file = is_it.then_some(path);
         let debug_path = debug_file::find(file, path, build_id);
         let mut symbols = debug_path.as_deref().map(symbols).unwrap_or_default();
@@ -45,7 +47,12 @@ impl Module {
             let supplement = debug_file::supplement(&debug);
             Loader::new_with_sup(debug, supplement).ok()
         });
-        Module { name, debug, symbols }
+        Module { name, fate, debug, symbols }
+    }
+
+    /// What became of it since it ran.
+    pub fn fate(&self) -> Option<Fate> {
+        self.fate
     }
 
     /// The path as the program knew it.
