@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         a_cut_journal_is_reported_up_to_there,
         a_damaged_record_costs_no_other,
         a_damaged_head_is_said,
+        damaged_books_are_said,
         a_journal_is_read_while_it_is_written,
         a_reader_that_leaves_is_no_error,
         a_million_records_are_little_work,
@@ -305,6 +306,17 @@ fn a_damaged_head_is_said() {
     let (_temp, dir) = churned();
     journal(&dir).write_all_at(b"no journal", 0).unwrap();
     refused(&report(&dir, &[]), 1, &["not a shmgate journal"]);
+}
+
+fn damaged_books_are_said() {
+    let (_temp, dir) = churned();
+    let ledger = dir.join("ledger");
+    std::fs::write(&ledger, "no ledger").unwrap();
+    broken(&dir, &[&format!("{}: damaged", ledger.display())]);
+    // All of it.
+    journal(&dir).write_all_at(&[0xa5; SLOT_LEN as usize], HEADER_LEN + 70 * SLOT_LEN).unwrap();
+    std::fs::remove_file(&ledger).unwrap();
+    broken(&dir, &["damaged at offset", "; ", &format!("{}: No such file", ledger.display())]);
 }
 
 fn a_journal_is_read_while_it_is_written() {

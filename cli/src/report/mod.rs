@@ -59,8 +59,8 @@ use model::{Model, Process, Program};
     long_about = "Prints what a session did: its calls, errors and denials by program and by key, its segments with their lives, and \
                   findings: leaks, attaches never detached, modes that let everybody in, keys taken without IPC_EXCL, ftok's collisions, \
                   and the like, each with the calls that show it and what to do.\n\n\
-                  The exit status is 1 if --fail-on names something that was found, or if the journal is damaged: what can be read is \
-                  reported all the same.",
+                  The exit status is 1 if --fail-on names something that was found, or if a file of the session is damaged: what can be \
+                  read is reported all the same.",
     after_help = "Examples:
   shmgate run --session /tmp/s -- ./server
   shmgate report /tmp/s
@@ -153,7 +153,8 @@ impl Report {
     fn of(directory: &Path, wants_records: bool, shows_progress: bool) -> Result<Report, Failure> {
         let session = sessions::open(directory)?;
         let path = directory.join("journal");
-        // A policy that can't be read costs the rules' names and the quotas, and is said after the report.
+        // A policy that can't be read costs the rules' names and the quotas, books that can't be read cost who made what a shmget with
+        // IPC_CREAT alone gave: both are said after the report.
         let (policy, policy_fault) = match session.policy() {
             Ok(policy) => (policy, None),
             Err(error) => (None, Some(error.to_string())),
@@ -185,7 +186,10 @@ impl Report {
         }
         let mut model = fold.model;
         model.is_running = is_running;
-        let ledger = session.ledger().ok();
+        let (ledger, ledger_fault) = match session.ledger() {
+            Ok(ledger) => (Some(ledger), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
         let noted = ledger.map(|ledger| ledger.noted_segments().map(|one| (one.shmid, one.key)).collect::<HashSet<_>>());
         let is_alive = |program: &Program, process: &Process| match exes.get(&process.pid) {
             None | Some(Exe::Hidden) => true,
@@ -200,6 +204,7 @@ impl Report {
         let read = model.counts.total();
         let damage = log::damage(reader, &path, timeline.damaged().min());
         let damage = damage.map(|what| format!("journal {}: {what}, {read} records readable and reported", path.display()));
+        let faults: Vec<String> = [damage, policy_fault, ledger_fault].into_iter().flatten().collect();
         Ok(Report {
             directory: directory.to_owned(),
             timeline,
@@ -209,7 +214,7 @@ impl Report {
             findings,
             records,
             lost,
-            damage: damage.or(policy_fault),
+            damage: (!faults.is_empty()).then(|| faults.join("; ")),
         })
     }
 
