@@ -70,7 +70,7 @@ use model::{Model, Process, Program};
     shmgate run --callers --session /tmp/s -- ./server
     shmgate report /tmp/s
   The calls by program:
-    shmgate report --json /tmp/s | jq '.programs[] | {exe, calls}'
+    shmgate report --json /tmp/s | jq '.programs[] | {exe, counts}'
   A page with a timeline, to look at in a browser or to keep with a build:
     shmgate report --html report.html /tmp/s"
 )]
