@@ -113,7 +113,7 @@ pub fn run(options: &RunOptions) -> Result<u8, Failure> {
         if let Some(left) = &left {
             left.tell(&failures.leaked());
         }
-        failures.tell(&|leaks| left.as_ref()?.hint(leaks));
+        failures.tell(|leaks| left.as_ref()?.hint(leaks));
     }
     if running.finish() && !options.quiet {
         say(format!("processes of the session still run; watch them with: shmgate log --follow {}", quoted(session.dir())));

@@ -48,7 +48,7 @@ impl Failures {
     }
 
     /// Says them, with where their calls came from: there may be no session left to ask. `hint` tells what to do about leaks by their ids and keys.
-    pub fn tell(self, hint: &dyn Fn(&[(i32, i32)]) -> Option<String>) {
+    pub fn tell(self, hint: impl Fn(&[(i32, i32)]) -> Option<String>) {
         let Some((mut report, found)) = self.found else { return };
         let found = grouped(&mut report, found);
         for Finding { kind, summary, segments, evidence, .. } in found.iter().take(MOST_LINES) {

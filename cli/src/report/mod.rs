@@ -40,7 +40,6 @@ use clap::Args;
 use shmgate_core::clock;
 use shmgate_core::journal::Timeline;
 use shmgate_core::policy::Policy;
-use shmgate_core::session::Session;
 use shmgate_core::text::Event;
 
 use crate::failure::{DAMAGED, FAILED, Failure, quoted, written};
