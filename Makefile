@@ -93,8 +93,9 @@ install: ## install what make built under PREFIX (/usr/local), below DESTDIR if 
 	install -m 644 include/shmgate.h $(DESTDIR)$(PREFIX)/include/shmgate.h
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' shmgate.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/shmgate.pc
 	$(CMD) man $(DESTDIR)$(PREFIX)/share/man/man1
-	install -d $(DESTDIR)$(PREFIX)/share/doc/shmgate
-	install -m 644 README.md CHANGELOG.md docs/*.md $(DESTDIR)$(PREFIX)/share/doc/shmgate/
+	install -d $(DESTDIR)$(PREFIX)/share/doc/shmgate/docs
+	install -m 644 README.md CHANGELOG.md $(DESTDIR)$(PREFIX)/share/doc/shmgate/
+	install -m 644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/shmgate/docs/
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 	$(CMD) completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/shmgate
 	$(CMD) completions zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_shmgate

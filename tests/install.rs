@@ -67,7 +67,7 @@ fn what_is_installed_is_enough_to_build_against_and_to_run() {
         "include/shmgate.h",
         "share/man/man1/shmgate.1",
         "share/man/man1/shmgate-run.1",
-        "share/doc/shmgate/policy.md",
+        "share/doc/shmgate/docs/policy.md",
         "share/bash-completion/completions/shmgate",
     ] {
         let meta = fs::metadata(installed.prefix.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
