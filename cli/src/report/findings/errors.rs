@@ -62,7 +62,8 @@ impl Errors {
         {
             let subject = (step.program.into(), call.kind() as u64);
             findings.note_pair(Kind::ErrorIgnored, subject, About::process(process), (Some(before), step.at), || {
-                format!("{} hands {used} to {}, after a {} that failed", who(model, process), call.kind().name(), of.name())
+                let a = if of == CallKind::Ftok { "an" } else { "a" };
+                format!("{} hands {used} to {}, after {a} {} that failed", who(model, process), call.kind().name(), of.name())
             });
         }
         if let (Err(errno), Call::Shmget { .. } | Call::Shmat { .. } | Call::Ftok { .. }) = (result, call) {
