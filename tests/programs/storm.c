@@ -450,7 +450,7 @@ static void audit(void)
 		complain("a segment can't be removed: %s", errname(errno));
 	/* A killed process that has threads is a zombie while some of them still end: what it has attached counts until then. */
 	const struct timespec moment = {0, 10000000};
-	for (int tries = 0; tries < 200; tries++) {
+	for (int tries = 0; tries < 2000; tries++) {
 		list_segments();
 		count_maps(getpid());
 		for (int n = 0; n < alive; n++)
