@@ -303,14 +303,21 @@ static int change_all(void)
 	return late;
 }
 
-/* The child and its children are dead: nothing of them counts. */
+/* The child and its children are dead: nothing of them counts. But whoever reads /proc/PID/maps, on the kernel too, keeps a dead process's
+ * memory, and so its attaches, until that is read. */
 static void books_are_right(int checks)
 {
-	list_segments();
-	count_maps(getpid());
-	for (int n = 0; n < HELPERS; n++)
-		if (helpers[n])
-			count_maps(helpers[n]);
+	const struct timespec moment = {0, 10000000};
+	for (int tries = 0; tries < 1000; tries++) {
+		list_segments();
+		count_maps(getpid());
+		for (int n = 0; n < HELPERS; n++)
+			if (helpers[n])
+				count_maps(helpers[n]);
+		if (!differs())
+			break;
+		nanosleep(&moment, NULL);
+	}
 	compare();
 	if (checks)
 		run_check();
@@ -346,11 +353,18 @@ static void clear(void)
 			end(helpers[n]);
 			helpers[n] = 0;
 		}
-	list_segments();
-	for (int n = 0; n < ids; n++)
-		if (known[n].id != bystander)
-			shmctl(known[n].id, IPC_RMID, NULL);
-	list_segments();
+	/* As in books_are_right. */
+	const struct timespec moment = {0, 10000000};
+	for (int tries = 0; tries < 1000; tries++) {
+		list_segments();
+		for (int n = 0; n < ids; n++)
+			if (known[n].id != bystander)
+				shmctl(known[n].id, IPC_RMID, NULL);
+		list_segments();
+		if (ids == 1)
+			break;
+		nanosleep(&moment, NULL);
+	}
 	if (ids != 1)
 		complain("%s: %d segments can't be removed", operation, ids - 1);
 }
