@@ -54,10 +54,11 @@ impl Totals {
 pub fn lines(sample: &Sample, activity: Option<&Activity>) -> Vec<Cell> {
     let Totals { segments, orphans, removed, size: bytes, rss, attaches, holders, unreadable, unseen } = Totals::of(sample);
     let mut first = plural(segments, "segment");
-    for (count, what) in [(orphans, "orphan"), (removed, "removed")] {
-        if count > 0 {
-            let _ = write!(first, ", {count} {what}");
-        }
+    if orphans > 0 {
+        let _ = write!(first, ", {}", plural(orphans, "orphan"));
+    }
+    if removed > 0 {
+        let _ = write!(first, ", {removed} removed");
     }
     let (bytes, rss, attaches) = (size(bytes), size(rss), plural(attaches, "attach"));
     let _ = write!(first, "; {bytes}, {rss} in memory; {attaches} by {}", plural(holders, "process"));
