@@ -85,7 +85,7 @@ fn segment(look: &Value, id: i64) -> &Value {
 
 fn segments_come_with_their_holders() {
     let (namespace, own) = (Namespace::fresh(), Named::new("holders"));
-    let (mut one, mut two, mut other) = (Agent::native(&namespace), Agent::native(&namespace), own.agent());
+    let (mut one, mut two, mut other) = (Agent::native(&namespace), Agent::native(&namespace), own.agent_in(&namespace));
     let (small, large) = (one.number("get 77 4096 01600"), one.number("get 78 90000 01600"));
     for line in [format!("at {small}"), format!("at {small}"), format!("at {large}")] {
         one.number(&line);
@@ -261,7 +261,7 @@ fn a_person_reads_it_too() {
         " CALLS/S CALLS ERRORS DENIED ",
         "0x0000004d",
         " rw-rw-rw- ",
-        "PID USER CALLS/S ",
+        " ATTACHES IDLE STATE PROGRAM\n",
         " lives ",
         "\nTIME ",
         "session bytes: 60 KiB asked",
