@@ -631,7 +631,7 @@ fn is_file_of_segment(registry: &Registry, id: i32) -> bool {
 /// A message for people: it can't be opened, or somebody keeps the lock.
 pub fn repair(dir: &Path) -> Result<(), String> {
     let registry = open(dir)?;
-    let claimed = registry.claim_life(sys::getpid(), false).map_err(|errno| fault(dir, errno.text()))?;
+    let claimed = registry.claim_life(sys::getpid()).map_err(|errno| fault(dir, errno.text()))?;
     let life = claimed.life;
     let done = lock(&registry, life).map_err(|what| fault(dir, what)).and_then(|writer| {
         let header = &registry.layout().header;

@@ -103,14 +103,24 @@ pub struct NextLife {
 }
 
 impl NextLife {
-    /// Keeps a life for the child of the calling thread; false if it can't.
+    /// Keeps a life for the child of the calling thread; false if it can't. Only now forks hand it on: a child of another thread's finds
+    /// here what it has to drop.
     pub fn put(&self, claimed: Claimed) -> bool {
-        let is_free = self.thread.compare_exchange(0, this_thread(), SeqCst, SeqCst).is_ok();
-        if is_free {
-            self.life.store(claimed.life.to_u64(), SeqCst);
-            self.address.store(claimed.mapping.into_address(), SeqCst);
+        if self.thread.compare_exchange(0, this_thread(), SeqCst, SeqCst).is_err() {
+            return false;
         }
-        is_free
+        let Claimed { life, mapping } = claimed;
+        self.life.store(life.to_u64(), SeqCst);
+        let address = mapping.into_address();
+        self.address.store(address, SeqCst);
+        // SAFETY: it is this thread's until it is taken.
+        let mapping = unsafe { Mapping::from_address(address, sys::page_size() as usize) };
+        let is_inherited = mapping.advise(0, sys::page_size() as usize, libc::MADV_DOFORK).is_ok();
+        mapping.into_address();
+        if !is_inherited {
+            drop(self.take());
+        }
+        is_inherited
     }
 
     /// Takes it back, in the parent.
@@ -215,12 +225,12 @@ impl Registry {
         }
     }
 
-    /// Claims a life for the process `pid`; 0 for one that is not known yet. With `inherited` a forked child has it too.
+    /// Claims a life for the process `pid`; 0 for one that is not known yet. A fork does not hand it on.
     ///
     /// # Errors
     /// ENOSPC when all slots are taken; open's, mmap's and fallocate's.
     #[inline(never)]
-    pub fn claim_life(&self, pid: u32, inherited: bool) -> Result<Claimed, Errno> {
+    pub fn claim_life(&self, pid: u32) -> Result<Claimed, Errno> {
         let file = self.lives(libc::O_CREAT)?;
         let header = &self.layout().header;
         loop {
@@ -228,7 +238,7 @@ impl Registry {
             // Slots that were given back first; of one that was not, only the lock tells whether its process still lives.
             for taken in [false, true] {
                 for at in 0..ready {
-                    if let Some(claimed) = self.try_claim(&file, at, taken, pid, inherited)? {
+                    if let Some(claimed) = self.try_claim(&file, at, taken, pid)? {
                         return Ok(claimed);
                     }
                 }
@@ -243,7 +253,7 @@ impl Registry {
         }
     }
 
-    fn try_claim(&self, file: &File, at: usize, taken: bool, pid: u32, inherited: bool) -> Result<Option<Claimed>, Errno> {
+    fn try_claim(&self, file: &File, at: usize, taken: bool, pid: u32) -> Result<Option<Claimed>, Errno> {
         let slot = &self.layout().processes[at];
         let word = slot.word.load(SeqCst);
         let before = ProcessWord::from_u64(word);
@@ -262,9 +272,7 @@ impl Registry {
             return Ok(None);
         }
         let mapping = Mapping::file(file, 0, sys::page_size() as usize, false)?;
-        if !inherited {
-            mapping.advise(0, sys::page_size() as usize, libc::MADV_DONTFORK)?;
-        }
+        mapping.advise(0, sys::page_size() as usize, libc::MADV_DONTFORK)?;
         Ok(Some(Claimed { life: Life { process: at as u16, generation }, mapping }))
     }
 

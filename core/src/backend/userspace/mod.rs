@@ -126,7 +126,7 @@ impl Userspace {
 
     #[cold]
     fn begin_life(&self) -> Result<Life, Errno> {
-        let (life, is_new) = self.own.set(self.registry.claim_life(self.own.pid(), false)?);
+        let (life, is_new) = self.own.set(self.registry.claim_life(self.own.pid())?);
         if is_new {
             self.hold_all(life, &|_| {});
         }
@@ -488,7 +488,7 @@ impl Userspace {
     /// The calling process is about to fork: the child's attaches are counted before fork returns.
     pub fn fork_begins(&self) {
         let Some(own) = self.own.get().filter(|_| self.has_attached()) else { return };
-        let Ok(claimed) = self.registry.claim_life(0, true) else { return self.fork_uncounted() };
+        let Ok(claimed) = self.registry.claim_life(0) else { return self.fork_uncounted() };
         self.hold_all(claimed.life, &|found| {
             self.registry.notice_deaths(found, own);
             self.note_attach(found.segment);
