@@ -86,8 +86,6 @@ fn to_json(sample: &Sample, activity: Option<&Activity>, order: &Grid, options: 
     let segments = order.rows.iter().filter_map(find).map(|(segment, search)| of_segment(segment, search, sample, activity));
     list(&mut text, "segments", segments);
     if let Some(activity) = activity {
-        let mut processes = Grid::processes(sample, activity);
-        processes.sort("CALLS/S", false);
         text.push_str(",\n");
         list(&mut text, "processes", activity.tally.processes.iter().map(|(pid, it)| of_process(*pid, it, sample, activity)));
         text.push_str(",\n");
