@@ -77,11 +77,19 @@ impl Mapping {
         Ok(Mapping { base: core::ptr::with_exposed_provenance_mut(base), words: len / 8 })
     }
 
-    /// Gives the mapping away, still mapped: its address.
-    pub fn into_address(self) -> usize {
-        let address = self.base.expose_provenance();
-        core::mem::forget(self);
-        address
+    /// Where it is.
+    pub fn address(&self) -> usize {
+        self.base.expose_provenance()
+    }
+
+    /// Puts `file`, from its start and not to be touched, in the place of what was mapped; or untouched memory of the process's own.
+    ///
+    /// # Errors
+    /// mmap's.
+    pub fn replace(&self, file: Option<&File>) -> Result<(), Errno> {
+        let (flags, fd) = file.map_or((libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1), |file| (libc::MAP_SHARED, file.fd()));
+        // SAFETY: the range is this mapping's; nobody reads what is in it.
+        unsafe { sys::mmap(self.address(), self.words * 8, libc::PROT_NONE, flags | libc::MAP_FIXED, fd, 0) }.map(drop)
     }
 
     /// Takes a mapping over.

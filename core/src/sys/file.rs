@@ -109,6 +109,31 @@ impl File {
         self.0
     }
 
+    /// Closes the calling process's descriptors of which `is_meant` says so. Without /proc they stay.
+    pub fn close_where(is_meant: &dyn Fn(i32) -> bool) {
+        let Ok(dir) = File::open(c"/proc/self/fd", libc::O_DIRECTORY, 0) else { return };
+        let mut entries = [0_u8; 1024];
+        loop {
+            // SAFETY: `entries` is writable for its length.
+            let len = unsafe { libc::syscall(libc::SYS_getdents64, dir.fd(), entries.as_mut_ptr(), entries.len()) };
+            let mut rest = match usize::try_from(len) {
+                Ok(len) if len > 0 => &entries[..len],
+                _ => return,
+            };
+            // struct linux_dirent64: the length of the entry lies at 16, and its name at 19.
+            while let Some((len, name)) = rest.get(16..18).zip(rest.get(19..)) {
+                let name = CStr::from_bytes_until_nul(name).ok().and_then(|name| name.to_str().ok());
+                if let Some(fd) = name.and_then(|name| name.parse().ok())
+                    && fd != dir.fd()
+                    && is_meant(fd)
+                {
+                    drop(File(fd));
+                }
+                rest = rest.get(usize::from(u16::from_ne_bytes([len[0], len[1]])).max(1)..).unwrap_or_default();
+            }
+        }
+    }
+
     /// Reads what fits into `buffer`; shorter at the end of the file.
     ///
     /// # Errors

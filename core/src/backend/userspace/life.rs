@@ -13,16 +13,16 @@
 //! process's slot would keep that one alive.
 
 use core::sync::atomic::{
-    AtomicU64, AtomicUsize,
+    AtomicU64,
     Ordering::{Relaxed, SeqCst},
 };
 
+use super::claims::Claimed;
 use super::layout::{GENERATIONS, HOLDER_SEQUENCES, Holder, Layout, PROCESSES, Process, ProcessWord};
 use super::registry::Registry;
 use crate::errno::Errno;
 use crate::map::{Mapping, View};
-use crate::sys::{self, File};
-use crate::thread;
+use crate::sys::{self, File, Parked};
 
 /// How many process slots get room at a time: a page's.
 const PROCESSES_AT_A_TIME: usize = 4096 / size_of::<Process>();
@@ -84,75 +84,6 @@ struct Own {
     pid: AtomicU64,
 }
 
-/// A life that has its lock. Whoever drops it gives it up.
-#[derive(Debug)]
-pub struct Claimed {
-    pub life: Life,
-    /// What keeps the lock.
-    mapping: Mapping,
-}
-
-/// The life of a child that is being forked, between the fork handlers. Of two threads that fork at a time one has it; the other's
-/// child finds out by itself what it has attached. Nothing is allocated: `_Fork` may be called in signal handlers.
-#[derive(Debug, Default)]
-pub struct NextLife {
-    /// The forking thread's words' address, which it has in the child too; 0 for nobody.
-    thread: AtomicUsize,
-    life: AtomicU64,
-    address: AtomicUsize,
-}
-
-impl NextLife {
-    /// Keeps a life for the child of the calling thread; false if it can't. Only now forks hand it on: a child of another thread's finds
-    /// here what it has to drop.
-    pub fn put(&self, claimed: Claimed) -> bool {
-        if self.thread.compare_exchange(0, this_thread(), SeqCst, SeqCst).is_err() {
-            return false;
-        }
-        let Claimed { life, mapping } = claimed;
-        self.life.store(life.to_u64(), SeqCst);
-        let address = mapping.into_address();
-        self.address.store(address, SeqCst);
-        // SAFETY: it is this thread's until it is taken.
-        let mapping = unsafe { Mapping::from_address(address, sys::page_size() as usize) };
-        let is_inherited = mapping.advise(0, sys::page_size() as usize, libc::MADV_DOFORK).is_ok();
-        mapping.into_address();
-        if !is_inherited {
-            drop(self.take());
-        }
-        is_inherited
-    }
-
-    /// Takes it back, in the parent.
-    pub fn take(&self) -> Option<Claimed> {
-        if self.thread.load(SeqCst) != this_thread() {
-            return None;
-        }
-        let claimed = self.claimed();
-        self.thread.store(0, SeqCst);
-        claimed
-    }
-
-    /// Takes it in the child. Another thread's, which was inherited too, is dropped: it would keep that one's child alive.
-    pub fn take_in_child(&self) -> Option<Claimed> {
-        let thread = self.thread.load(SeqCst);
-        let claimed = if thread == 0 { None } else { self.claimed() };
-        self.thread.store(0, SeqCst);
-        claimed.filter(|_| thread == this_thread())
-    }
-
-    fn claimed(&self) -> Option<Claimed> {
-        let address = self.address.swap(0, SeqCst);
-        let life = Life::from_u64(self.life.load(SeqCst)).filter(|_| address != 0)?;
-        // SAFETY: `put` gave it away, and the swap has made it the caller's.
-        Some(Claimed { life, mapping: unsafe { Mapping::from_address(address, sys::page_size() as usize) } })
-    }
-}
-
-fn this_thread() -> usize {
-    thread::words().as_ptr().addr()
-}
-
 impl OwnLife {
     /// Of a process that has none yet.
     ///
@@ -191,11 +122,11 @@ impl OwnLife {
     }
 
     /// Makes `claimed` the process's life, unless another thread was faster; gives the one it has, and whether it is new.
-    pub fn set(&self, claimed: Claimed) -> (Life, bool) {
+    pub fn set(&self, claimed: Claimed<'_>) -> (Life, bool) {
         let life = claimed.life;
         match self.0.life.compare_exchange(0, life.to_u64(), SeqCst, SeqCst) {
             Ok(_) => {
-                core::mem::forget(claimed.mapping);
+                claimed.live();
                 (life, true)
             }
             Err(theirs) => (Life::from_u64(theirs).unwrap_or(life), false),
@@ -225,12 +156,13 @@ impl Registry {
         }
     }
 
-    /// Claims a life for the process `pid`; 0 for one that is not known yet. A fork does not hand it on.
+    /// Claims a life for the process `pid`; 0 for one that is not known yet.
     ///
     /// # Errors
     /// ENOSPC when all slots are taken; open's, mmap's and fallocate's.
     #[inline(never)]
-    pub fn claim_life(&self, pid: u32) -> Result<Claimed, Errno> {
+    pub fn claim_life(&self, pid: u32) -> Result<Claimed<'_>, Errno> {
+        let _under_way = self.claims.begin();
         let file = self.lives(libc::O_CREAT)?;
         let header = &self.layout().header;
         loop {
@@ -253,7 +185,7 @@ impl Registry {
         }
     }
 
-    fn try_claim(&self, file: &File, at: usize, taken: bool, pid: u32) -> Result<Option<Claimed>, Errno> {
+    fn try_claim(&self, file: &File, at: usize, taken: bool, pid: u32) -> Result<Option<Claimed<'_>>, Errno> {
         let slot = &self.layout().processes[at];
         let word = slot.word.load(SeqCst);
         let before = ProcessWord::from_u64(word);
@@ -271,19 +203,24 @@ impl Registry {
         if !claimed {
             return Ok(None);
         }
-        let mapping = Mapping::file(file, 0, sys::page_size() as usize, false)?;
-        mapping.advise(0, sys::page_size() as usize, libc::MADV_DONTFORK)?;
-        Ok(Some(Claimed { life: Life { process: at as u16, generation }, mapping }))
+        self.claims.keep(Life { process: at as u16, generation }, file).map(Some)
     }
 
-    /// A forked child goes on with the life that was claimed for it; its own children don't have it.
-    pub fn live_on(&self, claimed: &Claimed) {
-        let life = claimed.life;
-        let pid = sys::getpid();
+    /// The calling process, a forked child, has the life that was claimed for it: puts its pid there.
+    pub fn live_on(&self, life: Life) {
         if let Some(slot) = self.processes().get(usize::from(life.process)) {
-            slot.word.store(ProcessWord { taken: true, generation: life.generation, pid }.to_u64(), SeqCst);
+            let word = ProcessWord { taken: true, generation: life.generation, pid: sys::getpid() };
+            slot.word.store(word.to_u64(), SeqCst);
         }
-        let _ = claimed.mapping.advise(0, sys::page_size() as usize, libc::MADV_DONTFORK);
+    }
+
+    /// Closes what descriptors of the file of lives the calling process has, but the one that it keeps.
+    #[cold]
+    pub fn close_lives(&self) {
+        let kept = self.kept_lives.get();
+        let lives = self.path(format_args!("lives")).and_then(|path| sys::stat(path.as_c_str(), false));
+        let Ok(lives) = lives.map(|stat| Parked::place(&stat)) else { return };
+        File::close_where(&|fd| kept != Some(fd) && lives.is_of(fd));
     }
 
     /// Gives back the slot of a life that holds nothing.

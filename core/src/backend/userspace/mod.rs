@@ -1,7 +1,7 @@
 //! System V shared memory in user space: a namespace is a directory of tmpfs with a registry that all its processes map.
 //!
 //! [`registry`] opens a namespace, [`layout`] says what the registry looks like, [`books`] changes it, [`holders`] counts attaches, [`life`]
-//! tells who is alive, [`files`] keeps segments' memory, [`huge`] that of huge pages, [`kept`] saves the files of destroyed ones, [`memory`] maps it, [`anchors`] make that cheap, [`attachments`] remembers
+//! tells who is alive, [`claims`] what forks must not hand on, [`files`] keeps segments' memory, [`huge`] that of huge pages, [`kept`] saves the files of destroyed ones, [`memory`] maps it, [`anchors`] make that cheap, [`attachments`] remembers
 //! where, [`pieces`] follows what the host does to them by itself, [`permission`] is the kernel's rules, [`proc`] what /proc shows,
 //! [`quick`] has the commonest calls' quick way; here are the calls. Each checks in the order in which Linux does.
 //!
@@ -13,6 +13,7 @@ mod anchors;
 mod attachments;
 mod books;
 pub mod check;
+mod claims;
 mod control;
 mod files;
 mod holders;
@@ -34,9 +35,10 @@ use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::path::Path;
 
 use attachments::{Attachment, Attachments};
+use claims::Claimed;
 use holders::Found;
 use layout::{HAS_ANCHORS, MAY_BE_MAPPED, SEGMENTS, Segment, State, Word, id, split};
-use life::{Asker, Life, NextLife, OwnLife};
+use life::{Asker, Life, OwnLife};
 use memory::{Access, Place};
 use permission::{EXECUTE, READ, WRITE, ids};
 pub use pieces::{Change, Move};
@@ -58,7 +60,6 @@ pub struct Userspace {
     own: OwnLife,
     attachments: Attachments,
     page_size: u64,
-    next_life: NextLife,
     /// A segment's id, and where in its blocks the process has held it last.
     hints: View<[AtomicU64; HINTS]>,
 }
@@ -94,7 +95,6 @@ impl Userspace {
             own: OwnLife::new().map_err(memory)?,
             attachments: Attachments::new().map_err(memory)?,
             page_size: sys::page_size(),
-            next_life: NextLife::default(),
             // SAFETY: atomics alone.
             hints: unsafe { View::new(Mapping::private_memory(size_of::<[AtomicU64; HINTS]>()).map_err(memory)?) },
         };
@@ -487,28 +487,44 @@ impl Userspace {
 
     /// The calling process is about to fork: the child's attaches are counted before fork returns.
     pub fn fork_begins(&self) {
-        let Some(own) = self.own.get().filter(|_| self.has_attached()) else { return };
-        let Ok(claimed) = self.registry.claim_life(0) else { return self.fork_uncounted() };
-        self.hold_all(claimed.life, &|found| {
-            self.registry.notice_deaths(found, own);
-            self.note_attach(found.segment);
-        });
-        if !self.next_life.put(claimed) {
+        let claimed = match self.own.get().filter(|_| self.has_attached()).map(|own| self.claim_for_child(own)) {
+            None => None,
+            Some(Ok(claimed)) => Some(claimed),
+            Some(Err(_)) => {
+                self.fork_uncounted();
+                None
+            }
+        };
+        if !self.registry.claims.fork_begins(claimed) {
             self.fork_uncounted();
         }
     }
 
+    /// A life for the child of the calling process, which has the life `own`: it holds all that is attached.
+    fn claim_for_child(&self, own: Life) -> Result<Claimed<'_>, Errno> {
+        let claimed = self.registry.claim_life(0)?;
+        self.hold_all(claimed.life, &|found| {
+            self.registry.notice_deaths(found, own);
+            self.note_attach(found.segment);
+        });
+        Ok(claimed)
+    }
+
     /// fork has returned in the parent, with or without a child: the child's life is its own.
     pub fn fork_ended(&self) {
-        drop(self.next_life.take());
+        self.registry.claims.fork_ended();
     }
 
     /// fork made the calling process.
     pub fn forked(&self) {
         self.own.forget();
-        if let Some(claimed) = self.next_life.take_in_child() {
-            self.registry.live_on(&claimed);
+        let inherited = self.registry.claims.forked();
+        if let Some(claimed) = inherited.claimed {
+            self.registry.live_on(claimed.life);
             self.own.set(claimed);
+        }
+        if inherited.may_have_descriptors {
+            self.registry.close_lives();
         }
     }
 

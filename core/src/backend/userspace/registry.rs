@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use super::anchors::Anchors;
+use super::claims::Claims;
 use super::layout::{Block, Layout, MAGIC, Process, SEGMENTS, Segment, State, VERSION};
 use crate::atomic::AtomicU64;
 use crate::errno::Errno;
@@ -35,6 +36,7 @@ pub struct Registry {
     pub(super) thread: AtomicU64,
     /// The file of lives, if the process has asked about many.
     pub(super) kept_lives: Parked,
+    pub(super) claims: Claims,
     pub(super) anchors: Anchors,
 }
 
@@ -188,6 +190,7 @@ impl Registry {
                         is_shared: shared_by.is_some(),
                         thread: AtomicU64::new(0),
                         kept_lives: Parked::anywhere(),
+                        claims: Claims::default(),
                         anchors: Anchors::new().map_err(|errno| fault(errno.text()))?,
                     });
                 }

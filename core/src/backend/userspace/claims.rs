@@ -1,0 +1,206 @@
+//! Lives under claim: those that are being locked, and those of children that are being forked.
+//!
+//! A life's lock stays as long as anybody has its open file description: a descriptor for some microseconds, then a mapping. A fork of
+//! another thread at just that time hands both on to its child, which would keep a stranger's life alive. So each claim has a place here,
+//! which names its thread, and its page from before the file is mapped there until it is no more. A forked child goes on with the life
+//! in its thread's place, and unmaps the others. A descriptor's number it can't know: if a claim was under way when the fork began, or has
+//! begun since, it has to look through all of them.
+//!
+//! No lock, and nothing is allocated: `_Fork` may be called in signal handlers. All of it is the process's own memory, which a fork copies after
+//! the descriptors, and at one moment with the mappings.
+
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+
+use super::life::Life;
+use crate::errno::Errno;
+use crate::map::Mapping;
+use crate::sys::{self, File};
+use crate::thread;
+
+/// How many threads can fork at a time and have their children counted when fork returns.
+const PLACES: usize = 64;
+
+/// What is under claim in the process.
+#[derive(Debug)]
+pub struct Claims {
+    /// How many claims are under way, and above that how many were ever begun.
+    begun: AtomicU64,
+    /// How many places were ever taken.
+    taken: AtomicU64,
+    places: [Place; PLACES],
+}
+
+const ONE_BEGUN: u64 = 1 << 32;
+
+#[derive(Debug, Default)]
+struct Place {
+    /// Whose it is: its thread's words' address, which that has in its child too; 0 for nobody.
+    thread: AtomicUsize,
+    /// Which of a thread's places is the youngest: signal handlers fork too.
+    serial: AtomicU64,
+    /// The claim's page; 0 for a fork without one.
+    address: AtomicUsize,
+    life: AtomicU64,
+    /// [`Claims::begun`] when the fork began.
+    begun: AtomicU64,
+}
+
+/// A life that has its lock. Whoever drops it gives it up.
+#[derive(Debug)]
+pub struct Claimed<'a> {
+    pub life: Life,
+    /// What keeps the lock.
+    page: Mapping,
+    place: Option<&'a Place>,
+}
+
+/// The time in which a claim's descriptor may be open.
+#[derive(Debug)]
+pub struct UnderWay<'a>(&'a Claims);
+
+/// What a forked child has from its parent.
+#[derive(Debug)]
+pub struct Inherited<'a> {
+    /// Its life.
+    pub claimed: Option<Claimed<'a>>,
+    /// Another thread's claim may have left it a descriptor.
+    pub may_have_descriptors: bool,
+}
+
+impl Default for Claims {
+    fn default() -> Claims {
+        let places = core::array::from_fn(|_| Place::default());
+        Claims { begun: AtomicU64::new(0), taken: AtomicU64::new(0), places }
+    }
+}
+
+impl Claims {
+    /// Before the file of lives is opened for a claim; what is returned is dropped when that is closed.
+    pub fn begin(&self) -> UnderWay<'_> {
+        self.begun.fetch_add(ONE_BEGUN + 1, SeqCst);
+        UnderWay(self)
+    }
+
+    /// Keeps `life`, which is locked by `file`.
+    ///
+    /// # Errors
+    /// mmap's.
+    pub fn keep(&self, life: Life, file: &File) -> Result<Claimed<'_>, Errno> {
+        let claimed = Claimed { life, page: Mapping::private_memory(page_len())?, place: self.take_place() };
+        if let Some(place) = claimed.place {
+            place.life.store(life.to_u64(), SeqCst);
+            place.address.store(claimed.page.address(), SeqCst);
+        }
+        claimed.page.replace(Some(file))?;
+        Ok(claimed)
+    }
+
+    /// The calling thread is about to fork, and its child to have the life `claimed`. False if the child will not find it.
+    pub fn fork_begins(&self, claimed: Option<Claimed<'_>>) -> bool {
+        let begun = self.begun.load(SeqCst);
+        if begun == 0 {
+            return true;
+        }
+        let Some(place) = claimed.as_ref().map_or_else(|| self.take_place(), |claimed| claimed.place) else {
+            return claimed.is_none();
+        };
+        place.begun.store(begun, SeqCst);
+        core::mem::forget(claimed);
+        true
+    }
+
+    /// fork has returned in the parent: the child's life is its own.
+    pub fn fork_ended(&self) {
+        if let Some(place) = self.youngest() {
+            place.clear();
+        }
+    }
+
+    /// In a new child, which goes on with what its thread has a place for. All else is given up.
+    pub fn forked(&self) -> Inherited<'_> {
+        let own = self.youngest();
+        for place in &self.places {
+            if place.thread.load(SeqCst) != 0 && !own.is_some_and(|own| core::ptr::eq(own, place)) {
+                place.clear();
+            }
+        }
+        let (begun, seen) = (self.begun.load(SeqCst), own.map_or(0, |own| own.begun.load(SeqCst)));
+        self.begun.store(begun - begun % ONE_BEGUN, SeqCst);
+        Inherited {
+            claimed: own.and_then(Place::reclaim),
+            may_have_descriptors: seen % ONE_BEGUN != 0 || seen / ONE_BEGUN != begun / ONE_BEGUN,
+        }
+    }
+
+    fn take_place(&self) -> Option<&Place> {
+        let is_free = |place: &&Place| place.thread.compare_exchange(0, this_thread(), SeqCst, SeqCst).is_ok();
+        let place = self.places.iter().find(is_free)?;
+        place.serial.store(self.taken.fetch_add(1, SeqCst), SeqCst);
+        Some(place)
+    }
+
+    /// The calling thread's place; of several the last.
+    fn youngest(&self) -> Option<&Place> {
+        let own = self.places.iter().filter(|place| place.thread.load(SeqCst) == this_thread());
+        own.max_by_key(|place| place.serial.load(SeqCst))
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.begun.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Place {
+    /// What is claimed here. If nothing is, the place is free afterwards.
+    fn reclaim(&self) -> Option<Claimed<'_>> {
+        let (address, life) = (self.address.load(SeqCst), Life::from_u64(self.life.load(SeqCst)));
+        let Some(life) = life.filter(|_| address != 0) else {
+            self.free();
+            return None;
+        };
+        // SAFETY: while a place names a page, that is the claim's. In a child it may be a hole, if it was just being kept from forks.
+        let page = unsafe { Mapping::from_address(address, page_len()) };
+        Some(Claimed { life, page, place: Some(self) })
+    }
+
+    fn clear(&self) {
+        drop(self.reclaim());
+    }
+
+    fn free(&self) {
+        self.address.store(0, SeqCst);
+        self.life.store(0, SeqCst);
+        self.thread.store(0, SeqCst);
+    }
+}
+
+impl Claimed<'_> {
+    /// Keeps the life to the end of the process; its children don't get it.
+    pub fn live(self) {
+        let _ = self.page.advise(0, page_len(), libc::MADV_DONTFORK);
+        if let Some(place) = self.place {
+            place.free();
+        }
+        core::mem::forget(self);
+    }
+}
+
+impl Drop for Claimed<'_> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            // The file goes first, and the page last: the place never names what is another's.
+            let _ = self.page.replace(None);
+            place.free();
+        }
+    }
+}
+
+fn this_thread() -> usize {
+    thread::words().as_ptr().addr()
+}
+
+fn page_len() -> usize {
+    sys::page_size() as usize
+}
