@@ -438,8 +438,8 @@ static void audit(void)
 	if (alive < 0)
 		return;
 	struct shm_info info;
-	/* What the dead left is mended by whoever changes the books next. */
-	int id = get(IPC_PRIVATE, PAGE, IPC_CREAT | 0600);
+	/* What the dead left is mended by whoever changes the books next: takes the lock, as it needs a key. */
+	int id = get(KEY(KEYS), PAGE, IPC_CREAT | IPC_EXCL | 0600);
 	int error = errno;
 	control("SHM_INFO", 0, SHM_INFO, &info);
 	struct shminfo limits;
