@@ -8,6 +8,7 @@
 //! | _Fork | it runs no fork handlers, and the child's attaches are to be counted |
 //! | clone, syscall (in `clone`) | so may these make a child |
 //! | mmap, mmap64, munmap, mremap (in `mappings`) | by these a host changes what it has attached in user space |
+//! | sigaction, signal (in `signals`) | SIGBUS comes to the userspace backend first |
 //! | dlopen (in `dlopen`) | RTLD_DEEPBIND would let a library's calls past us |
 //!
 //! With nothing set a hook calls the next function and returns, and that is all.

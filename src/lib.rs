@@ -7,6 +7,7 @@
 //! | `clone` | the hooks of clone and syscall, which may fork |
 //! | `dlopen` | the hook of dlopen, which has to keep its caller's return address |
 //! | `proc_files` | the hooks of open and fopen, for the files of /proc that tell of shared memory |
+//! | `signals` | the hooks of sigaction and signal, for the sake of SIGBUS |
 //! | `capi` | `shmgate_*`, from which include/shmgate.h is made |
 //! | `edge` | a hook's way in and out: the gate, panics, errno |
 //! | `process` | the process's one gate, and what happens at its start, forks and end |
@@ -24,3 +25,4 @@ mod mappings;
 mod next;
 mod proc_files;
 mod process;
+mod signals;

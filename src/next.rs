@@ -7,9 +7,10 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 use core::mem::transmute;
 use core::num::NonZeroUsize;
 
-use libc::{key_t, off_t, pid_t, size_t, uid_t};
+use libc::{key_t, off_t, pid_t, sighandler_t, size_t, uid_t};
 use once_cell::race::OnceNonZeroUsize;
 use shmgate_core::backend::kernel::Functions;
+use shmgate_core::backend::userspace::truncated::Sigaction;
 
 /// The address of the next function called `name`, or else `fallback`.
 pub fn find(place: &OnceNonZeroUsize, name: &CStr, fallback: usize) -> usize {
@@ -50,6 +51,9 @@ next!(setuid: unsafe extern "C" fn(uid_t) -> c_int, no_setuid);
 next!(seteuid: unsafe extern "C" fn(uid_t) -> c_int, no_seteuid);
 next!(setreuid: unsafe extern "C" fn(uid_t, uid_t) -> c_int, no_setreuid);
 next!(setresuid: unsafe extern "C" fn(uid_t, uid_t, uid_t) -> c_int, no_setresuid);
+next!(sigaction: Sigaction, no_sigaction);
+next!(signal: unsafe extern "C" fn(c_int, sighandler_t) -> sighandler_t, no_signal);
+next!(__sysv_signal: unsafe extern "C" fn(c_int, sighandler_t) -> sighandler_t, no_signal);
 
 /// As `next!`, but looking for nothing: an allocator of the host's may map memory while the dynamic linker looks for a name, or
 /// before there is a dynamic linker to ask. Until [`find_all`] has found the function, the system call takes its place.
@@ -147,6 +151,7 @@ pub fn functions() -> Functions {
 /// Finds all of them, so that nobody has to later.
 pub fn find_all() {
     let _ = (functions(), ftok(), _Fork(), clone(), setuid(), seteuid(), setreuid(), setresuid());
+    let _ = (sigaction(), signal(), __sysv_signal());
     mmap::find();
     munmap::find();
     mremap::find();
@@ -181,4 +186,13 @@ unsafe extern "C" fn no_setreuid(_: uid_t, _: uid_t) -> c_int {
 
 unsafe extern "C" fn no_setresuid(_: uid_t, _: uid_t, _: uid_t) -> c_int {
     not_implemented()
+}
+
+unsafe extern "C" fn no_sigaction(_: c_int, _: *const libc::sigaction, _: *mut libc::sigaction) -> c_int {
+    not_implemented()
+}
+
+unsafe extern "C" fn no_signal(_: c_int, _: sighandler_t) -> sighandler_t {
+    not_implemented();
+    libc::SIG_ERR
 }

@@ -153,10 +153,11 @@ fn ends_in_a_line(file: &File) -> bool {
 
 /// Standard error as it was when the library came in; `None` if there was none. A copy of it is kept only if lines are to go there.
 #[derive(Debug)]
-struct Stderr(Option<Parked>);
+pub struct Stderr(Option<Parked>);
 
 impl Stderr {
-    fn now() -> Stderr {
+    /// Notes it.
+    pub fn now() -> Stderr {
         Stderr(sys::stat_fd(2).ok().map(|stat| Parked::place(&stat)))
     }
 
@@ -166,7 +167,11 @@ impl Stderr {
         }
     }
 
-    fn write(&self, line: &[u8]) -> Result<(), Errno> {
+    /// Writes a line, if it is still where it was.
+    ///
+    /// # Errors
+    /// write's; EBADF.
+    pub fn write(&self, line: &[u8]) -> Result<(), Errno> {
         let place = self.0.as_ref().ok_or(Errno::EBADF)?;
         let fd = place.get().or_else(|| place.is_of(2).then_some(2));
         sys::write_once(fd.ok_or(Errno::EBADF)?, line)

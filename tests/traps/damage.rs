@@ -6,7 +6,7 @@ use std::path::Path;
 
 use libtest_mimic::Trial;
 use shmgate_testkit::compile::program;
-use shmgate_testkit::{Agent, Namespace, Outcome, Run, Session, Status, root_trials, trials};
+use shmgate_testkit::{Agent, Namespace, Outcome, Run, Session, Status, Userspace, command, root_trials, trials};
 
 use crate::own_lines;
 
@@ -19,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
         journal_that_is_none,
         ledger_that_is_none,
         journal_or_ledger_behind_a_link,
+        registry_cut_short_under_running_hosts,
     ];
     all.extend(root_trials![session_of_another_user]);
     all
@@ -153,5 +154,38 @@ fn damaged_ledger_and_journal_under_a_running_host() {
         // A newcomer too: refused or not, but alive.
         let newcomer = Run::new(program("traps/each_call")).namespace(&namespace).session(&session).output().success();
         own_lines(&newcomer.stderr);
+    }
+}
+
+fn registry_cut_short_under_running_hosts() {
+    const FAILING: &str = "\
+shmget(0x5e000077, 0, 0): ENOENT
+shmget(0x5e000078, PAGE, IPC_CREAT | 0600): EINVAL
+shmget(IPC_PRIVATE, PAGE, IPC_CREAT | 0600): EINVAL
+shmctl(shmid, IPC_STAT, &ds): EINVAL
+shmctl(shmid, IPC_RMID, NULL): EINVAL
+shmat(shmid, NULL, 0): EINVAL
+what is attached: kept
+";
+    // Nothing of it, its first page, and into its tables.
+    for size in [0, 4096, 100_000] {
+        for userspace in [Userspace::fresh(), Userspace::shared()] {
+            let directory = userspace.directory();
+            let run = Run::on_userspace(program("traps/cut_short"), &userspace)
+                .arg(directory)
+                .arg(size.to_string())
+                .output()
+                .success();
+            let expected = format!(
+                "{FAILING}another process: exit 0\nthreads that had an error: 4\n{FAILING}in a child: kept\nits own SIGBUS: BUS\n\
+                 shmdt(data): ok\nshmdt(data): EINVAL\n"
+            );
+            assert_eq!(run.stdout, expected, "{size}: {run}");
+            let said = own_lines(&run.stderr);
+            let line = format!("shmgate: namespace {}: its registry was cut short", directory.display());
+            assert!(said.len() == 2 && said.iter().all(|said| said.starts_with(&line)), "a line a process: {run}");
+            let check = Run::new(command()).args(["namespace", "check"]).arg(directory).output();
+            assert!(check.status == Status::Exited(1) && check.stdout.contains("registry: "), "{check}");
+        }
     }
 }

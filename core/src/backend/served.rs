@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use once_cell::race::OnceBox;
+use once_cell::race::OnceRef;
 
 use super::kernel::Kernel;
 use super::userspace::Userspace;
@@ -46,13 +46,14 @@ pub struct Served {
     kernel: Kernel,
     /// The userspace backend's directory, where the kernel's failure may lead to it.
     fallback: Option<PathBuf>,
-    userspace: OnceBox<Userspace>,
+    /// It lasts as long as the process.
+    userspace: OnceRef<'static, Userspace>,
 }
 
 impl Served {
     /// By the kernel alone.
     pub fn by(kernel: Kernel) -> Served {
-        Served { kernel, fallback: None, userspace: OnceBox::new() }
+        Served { kernel, fallback: None, userspace: OnceRef::new() }
     }
 
     /// As `choice` says; with the userspace backend in `namespace`.
@@ -68,7 +69,7 @@ impl Served {
         let dir = directory(&namespace);
         match choice {
             Choice::Userspace => {
-                let _ = served.userspace.set(Box::new(Userspace::open(&dir?)?));
+                served.serve_by(Userspace::open(&dir?)?);
             }
             _ => served.fallback = dir.ok(),
         }
@@ -144,9 +145,15 @@ impl Served {
     fn instead(&self, errno: Errno, flags: i32) -> Option<&Userspace> {
         let has_none = errno == Errno::ENOSYS || (errno == Errno::EPERM && flags & libc::SHM_HUGETLB == 0);
         let dir = self.fallback.as_ref().filter(|_| has_none)?;
-        let made = Box::new(Userspace::open(dir).ok()?);
-        let _ = self.userspace.set(made);
-        self.userspace.get()
+        self.serve_by(Userspace::open(dir).ok()?)
+    }
+
+    /// Lets the userspace backend serve the calls from now on: `made`, unless another thread was faster.
+    fn serve_by(&self, made: Userspace) -> Option<&Userspace> {
+        let _ = self.userspace.set(Box::leak(Box::new(made)));
+        let serving = self.userspace.get()?;
+        serving.guard();
+        Some(serving)
     }
 
     /// The calling process is about to fork.

@@ -121,6 +121,11 @@ impl OwnLife {
         }
     }
 
+    /// False in a vfork child, which has this page in common with its parent.
+    pub fn is_caller(&self) -> bool {
+        [0, sys::getpid().into()].contains(&self.0.pid.load(Relaxed))
+    }
+
     /// Makes `claimed` the process's life, unless another thread was faster; gives the one it has, and whether it is new.
     pub fn set(&self, claimed: Claimed<'_>) -> (Life, bool) {
         let life = claimed.life;

@@ -3,7 +3,7 @@
 //! [`registry`] opens a namespace, [`layout`] says what the registry looks like, [`books`] changes it, [`holders`] counts attaches, [`life`]
 //! tells who is alive, [`claims`] what forks must not hand on, [`files`] keeps segments' memory, [`huge`] that of huge pages, [`kept`] saves the files of destroyed ones, [`memory`] maps it, [`anchors`] make that cheap, [`attachments`] remembers
 //! where, [`pieces`] follows what the host does to them by itself, [`permission`] is the kernel's rules, [`proc`] what /proc shows,
-//! [`quick`] has the commonest calls' quick way; here are the calls. Each checks in the order in which Linux does.
+//! [`quick`] has the commonest calls' quick way, [`truncated`] keeps the loss of a registry from the host; here are the calls. Each checks in the order in which Linux does.
 //!
 //! What needs much of the host's stack is `#[inline(never)]`, as in the gate.
 //!
@@ -30,6 +30,7 @@ pub mod proc;
 mod quick;
 pub mod registry;
 pub mod survey;
+pub mod truncated;
 
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::path::Path;
@@ -100,6 +101,11 @@ impl Userspace {
         };
         opened.notice_exec();
         Ok(opened)
+    }
+
+    /// The namespace, seen from the library to the end of the process.
+    pub fn guard(&'static self) {
+        truncated::guard(&self.registry, &self.own);
     }
 
     /// If another image of the calling process has held something, its end is noticed now.
@@ -518,6 +524,8 @@ impl Userspace {
     /// fork made the calling process.
     pub fn forked(&self) {
         self.own.forget();
+        // Noted now: of a vfork child's it could not be told later.
+        self.own.pid();
         let inherited = self.registry.claims.forked();
         if let Some(claimed) = inherited.claimed {
             self.registry.live_on(claimed.life);

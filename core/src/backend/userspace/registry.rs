@@ -202,6 +202,11 @@ impl Registry {
         Err(fault("comes and goes; is somebody removing it?"))
     }
 
+    /// Its directory, for people.
+    pub fn name(&self) -> impl core::fmt::Display {
+        self.dir.to_string_lossy().trim_end_matches('/').to_owned()
+    }
+
     /// True if several users have it.
     #[inline]
     pub fn is_shared(&self) -> bool {
@@ -299,6 +304,10 @@ impl Registry {
     /// fallocate's: ENOSPC, …
     #[inline(never)]
     pub fn make_room(&self, start: usize, end: usize) -> Result<(), Errno> {
+        // Of a registry that was cut short nothing is left to see, and its file is no longer for us.
+        if self.layout().header.magic.load(SeqCst) != MAGIC {
+            return Err(Errno::EIDRM);
+        }
         let path = self.path(format_args!("registry"))?;
         let file = File::open(path.as_c_str(), libc::O_RDWR | libc::O_NOFOLLOW, 0)?;
         sys::allocate_range(&file, start as u64, (end - start) as u64)
