@@ -458,6 +458,9 @@ static void audit(void)
 		if (!differs())
 			break;
 		nanosleep(&moment, NULL);
+		/* A child of one that was dying may have been missed: it was no longer there, and not yet with us. */
+		if ((alive = everybody_parks(pids, 512)) < 0)
+			return;
 	}
 	int orphans[IDS], orphan = 0;
 	for (int n = 0; n < listed; n++)
