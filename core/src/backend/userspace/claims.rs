@@ -204,3 +204,90 @@ fn this_thread() -> usize {
 fn page_len() -> usize {
     sys::page_size() as usize
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CString;
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::Path;
+
+    use super::*;
+
+    fn open(path: &Path) -> File {
+        let path = CString::new(path.as_os_str().as_bytes()).unwrap();
+        File::open(&path, libc::O_RDWR | libc::O_CREAT, 0o600).unwrap()
+    }
+
+    /// Claims the life of `process`: byte 1000 and so many of the file.
+    fn claim<'a>(claims: &'a Claims, path: &Path, process: u16) -> Claimed<'a> {
+        let _under_way = claims.begin();
+        let file = open(path);
+        assert!(file.lock_byte(1000 + u64::from(process)));
+        claims.keep(Life { process, generation: 1 }, &file).unwrap()
+    }
+
+    fn is_lived(path: &Path, process: u16) -> bool {
+        open(path).is_byte_locked(1000 + u64::from(process)).unwrap()
+    }
+
+    #[test]
+    fn a_child_has_its_threads_life_and_gives_up_all_others() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("lives");
+        let claims = Claims::default();
+        // Another thread is about to fork too, and this one does in a signal handler what it is at already.
+        std::thread::scope(|scope| scope.spawn(|| assert!(claims.fork_begins(Some(claim(&claims, &path, 1))))).join().unwrap());
+        assert!(claims.fork_begins(Some(claim(&claims, &path, 2))));
+        assert!(claims.fork_begins(Some(claim(&claims, &path, 3))));
+        let inherited = claims.forked();
+        assert_eq!(inherited.claimed.as_ref().map(|claimed| claimed.life.process), Some(3));
+        assert_eq!([1, 2, 3].map(|process| is_lived(&path, process)), [false, false, true]);
+        drop(inherited);
+        assert!(!is_lived(&path, 3));
+        assert!(claims.places.iter().all(|place| place.thread.load(SeqCst) == 0));
+    }
+
+    #[test]
+    fn a_parent_gives_up_what_its_last_fork_claimed() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("lives");
+        let claims = Claims::default();
+        assert!(claims.fork_begins(Some(claim(&claims, &path, 1))));
+        assert!(claims.fork_begins(Some(claim(&claims, &path, 2))));
+        claims.fork_ended();
+        assert_eq!([1, 2].map(|process| is_lived(&path, process)), [true, false]);
+        claims.fork_ended();
+        assert!(!is_lived(&path, 1));
+        claims.fork_ended();
+    }
+
+    #[test]
+    fn a_child_may_have_descriptors_of_claims_that_its_fork_overlapped() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("lives");
+        let claims = Claims::default();
+        assert!(claims.fork_begins(None) && !claims.forked().may_have_descriptors, "nothing was ever claimed");
+        drop(claim(&claims, &path, 1));
+        assert!(claims.fork_begins(None) && !claims.forked().may_have_descriptors, "it was over before");
+        let under_way = claims.begin();
+        assert!(claims.fork_begins(None));
+        drop(under_way);
+        assert!(claims.forked().may_have_descriptors, "it had begun before");
+        assert!(claims.fork_begins(None));
+        drop(claim(&claims, &path, 1));
+        assert!(claims.forked().may_have_descriptors, "it has begun since, and is over already");
+    }
+
+    #[test]
+    fn when_all_places_are_taken_a_child_does_not_find_its_life() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("lives");
+        let claims = Claims::default();
+        let claimed: Vec<_> = (0..PLACES as u16).map(|process| claim(&claims, &path, process)).collect();
+        assert!(!claims.fork_begins(Some(claim(&claims, &path, 1000))));
+        assert!(!is_lived(&path, 1000));
+        assert!(claims.fork_begins(None));
+        drop(claimed);
+        assert!((0..PLACES as u16).all(|process| !is_lived(&path, process)));
+    }
+}
