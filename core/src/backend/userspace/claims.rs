@@ -1,14 +1,14 @@
 //! Lives under claim: those that are being locked, and those of children that are being forked.
 //!
 //! A life's lock stays as long as anybody has its open file description: a descriptor for some microseconds, then a mapping. A fork of
-//! another thread at just that time hands both on to its child, which would keep a stranger's life alive. So each claim has a place here,
-//! which names its thread, and its page from before the file is mapped there until it is no more. A forked child goes on with the life
-//! in its thread's place, and unmaps the others. A descriptor's number it can't know: if a claim was under way when the fork began, or has
-//! begun since, it has to look through all of them.
+//! another thread at just that time hands both on to its child, which would keep a stranger's life alive. So each claim has a place here, with
+//! a page for the mapping. A forked child goes on with the life in its thread's place, and empties the others' pages. A descriptor's
+//! number it can't know: if a claim was under way when the fork began, or has begun since, it has to look through all of them.
 //!
 //! No lock, and nothing is allocated: `_Fork` may be called in signal handlers. All of it is the process's own memory, which a fork copies after
 //! the descriptors, and at one moment with the mappings.
 
+use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 
 use super::life::Life;
@@ -38,8 +38,9 @@ struct Place {
     thread: AtomicUsize,
     /// Which of a thread's places is the youngest: signal handlers fork too.
     serial: AtomicU64,
-    /// The claim's page; 0 for a fork without one.
-    address: AtomicUsize,
+    /// Its page, which it keeps for the next; 0 if it has none yet.
+    page: AtomicUsize,
+    /// The life that is claimed; 0 for none.
     life: AtomicU64,
     /// [`Claims::begun`] when the fork began.
     begun: AtomicU64,
@@ -50,7 +51,7 @@ struct Place {
 pub struct Claimed<'a> {
     pub life: Life,
     /// What keeps the lock.
-    page: Mapping,
+    page: ManuallyDrop<Mapping>,
     place: Option<&'a Place>,
 }
 
@@ -86,10 +87,13 @@ impl Claims {
     /// # Errors
     /// mmap's.
     pub fn keep(&self, life: Life, file: &File) -> Result<Claimed<'_>, Errno> {
-        let claimed = Claimed { life, page: Mapping::private_memory(page_len())?, place: self.take_place() };
-        if let Some(place) = claimed.place {
+        let place = self.take_place();
+        let page = Place::page(place).inspect_err(|_| {
+            place.inspect(|place| place.free());
+        })?;
+        let claimed = Claimed { life, page: ManuallyDrop::new(page), place };
+        if let Some(place) = place {
             place.life.store(life.to_u64(), SeqCst);
-            place.address.store(claimed.page.address(), SeqCst);
         }
         claimed.page.replace(Some(file))?;
         Ok(claimed)
@@ -153,16 +157,30 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Place {
+    /// A page for a claim, which one without a place has to itself.
+    fn page(place: Option<&Place>) -> Result<Mapping, Errno> {
+        match place.map_or(0, |place| place.page.load(SeqCst)) {
+            0 => {
+                let page = Mapping::private_memory(page_len())?;
+                if let Some(place) = place {
+                    place.page.store(page.address(), SeqCst);
+                }
+                Ok(page)
+            }
+            // SAFETY: a place's page is its own. In a child it may be a hole, if it was just being kept from forks.
+            address => Ok(unsafe { Mapping::from_address(address, page_len()) }),
+        }
+    }
+
     /// What is claimed here. If nothing is, the place is free afterwards.
     fn reclaim(&self) -> Option<Claimed<'_>> {
-        let (address, life) = (self.address.load(SeqCst), Life::from_u64(self.life.load(SeqCst)));
-        let Some(life) = life.filter(|_| address != 0) else {
+        let life = Life::from_u64(self.life.load(SeqCst));
+        let claimed = life
+            .and_then(|life| Some(Claimed { life, page: ManuallyDrop::new(Place::page(Some(self)).ok()?), place: Some(self) }));
+        if claimed.is_none() {
             self.free();
-            return None;
-        };
-        // SAFETY: while a place names a page, that is the claim's. In a child it may be a hole, if it was just being kept from forks.
-        let page = unsafe { Mapping::from_address(address, page_len()) };
-        Some(Claimed { life, page, place: Some(self) })
+        }
+        claimed
     }
 
     fn clear(&self) {
@@ -170,7 +188,6 @@ impl Place {
     }
 
     fn free(&self) {
-        self.address.store(0, SeqCst);
         self.life.store(0, SeqCst);
         self.thread.store(0, SeqCst);
     }
@@ -181,6 +198,7 @@ impl Claimed<'_> {
     pub fn live(self) {
         let _ = self.page.advise(0, page_len(), libc::MADV_DONTFORK);
         if let Some(place) = self.place {
+            place.page.store(0, SeqCst);
             place.free();
         }
         core::mem::forget(self);
@@ -189,9 +207,16 @@ impl Claimed<'_> {
 
 impl Drop for Claimed<'_> {
     fn drop(&mut self) {
+        // The file goes; a place's page stays.
+        let stays = self.page.replace(None).is_ok() && self.place.is_some();
+        if !stays {
+            // SAFETY: nobody uses it afterwards.
+            unsafe { ManuallyDrop::drop(&mut self.page) };
+        }
         if let Some(place) = self.place {
-            // The file goes first, and the page last: the place never names what is another's.
-            let _ = self.page.replace(None);
+            if !stays {
+                place.page.store(0, SeqCst);
+            }
             place.free();
         }
     }
