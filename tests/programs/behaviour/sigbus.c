@@ -1,5 +1,6 @@
 /* SIGBUS stays the host's: what it sets for it, what it is told, and how it ends by it. */
 #include "trace.h"
+#include <poll.h>
 #include <setjmp.h>
 #include <sys/resource.h>
 #include <ucontext.h>
@@ -103,6 +104,12 @@ int main(void)
 	tell("ignored");
 	sent("ignored");
 	CHILD("touches, ignoring", *(volatile char *)file_page = 1);
+	CHILD("ignored by what is executed too", execl("/bin/sh", "sh", "-c", "kill -BUS $$; exit 7", (char *)NULL));
+	pid_t sender = fork();
+	if (sender == 0)
+		_exit(kill(getppid(), SIGBUS));
+	T(poll(NULL, 0, 100)); /* which a handler would interrupt, whatever its flags */
+	ended("who sends what is ignored", sender);
 
 	memset(&action, 0, sizeof action);
 	action.sa_sigaction = full;

@@ -2,7 +2,8 @@
 //!
 //! So SIGBUS comes here first. If its address is the registry's, the process has lost that: zeros take its place, the call under way and all
 //! that follow fail, and standard error is told once. Any other goes to what the host has set for it, which is kept here, with the flags and the
-//! mask that the host has given: as if nobody had been in between. Where the host sets something by a system call of its own, that wins.
+//! mask that the host has given: as if nobody had been in between. Where the host ignores it, as what it runs by exec will, or sets something by a
+//! system call of its own, that wins.
 //!
 //! No lock, nothing allocated: sigaction may be called in signal handlers.
 
@@ -90,15 +91,14 @@ pub unsafe fn set(next: Sigaction, action: *const sigaction, old: *mut sigaction
         let mut before: sigaction = zeroed();
         let is_own = GUARDED.get().is_none_or(|guarded| guarded.process.is_caller());
         let ours = action.as_ref().map(|action| {
-            if !is_own {
+            if !is_own || action.sa_sigaction == SIG_IGN {
                 return *action;
             }
             if action.sa_sigaction != own_handler() {
                 FLAGS.store(action.sa_flags | SA_RESTORER, SeqCst);
                 HANDLER.store(action.sa_sigaction, SeqCst);
             }
-            let is_handled = ![SIG_DFL, SIG_IGN].contains(&action.sa_sigaction);
-            let more = if is_handled { SA_SIGINFO } else { SA_SIGINFO | SA_ONSTACK | SA_RESTART };
+            let more = if action.sa_sigaction == SIG_DFL { SA_SIGINFO | SA_ONSTACK | SA_RESTART } else { SA_SIGINFO };
             sigaction { sa_sigaction: own_handler(), sa_flags: action.sa_flags & !SA_RESETHAND | more, ..*action }
         });
         let result = next(SIGBUS, ours.as_ref().map_or(ptr::null(), ptr::from_ref), &mut before);
@@ -134,8 +134,7 @@ unsafe extern "C-unwind" fn on_sigbus(number: c_int, info: *mut siginfo_t, conte
     // What the host's handler does from here on, unwinding and longjmp too, is its own.
     drop(errno);
     match handler {
-        SIG_IGN if !is_fault => {}
-        SIG_DFL | SIG_IGN => {
+        SIG_DFL => {
             // SAFETY: plain C data: the kernel's struct sigaction of the default is zeros. The instruction at fault is done again, and
             // what was sent is sent again: that ends the process.
             unsafe {
