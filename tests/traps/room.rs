@@ -29,6 +29,7 @@ pub fn trials() -> Vec<Trial> {
         full_disk_under_the_log,
         a_line_that_a_full_disk_tore,
         a_small_file_system_under_a_namespace,
+        room_that_the_dead_had,
         full_disk_under_the_journal,
         what_a_full_disk_loses_is_counted
     ];
@@ -192,6 +193,18 @@ fn a_small_file_system_under_a_namespace() {
     let outcome = unsafe { run.prepare(tiny_disk(place.path(), c"size=24m")) }.output();
     assert_eq!(outcome.stdout.matches("Shared memory id").count(), 2, "{outcome}");
     assert!(outcome.stderr.contains("Cannot allocate memory"), "{outcome}");
+}
+
+/// The memory of a removed segment whose last process has ended is room for the next.
+fn room_that_the_dead_had() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let script = r#"chmod 700 "$2" && LD_PRELOAD="$0" SHMGATE_BACKEND=userspace SHMGATE_NAMESPACE="$2"
+        export LD_PRELOAD SHMGATE_BACKEND SHMGATE_NAMESPACE
+        for n in 1 2 3; do "$1" 16000000; done"#;
+    let run = Run::new("/bin/sh").args(["-c", script]).arg(library()).arg(program("traps/removed_early")).arg(place.path());
+    // SAFETY: `tiny_disk` makes system calls only.
+    let outcome = unsafe { run.prepare(tiny_disk(place.path(), c"size=24m")) }.output().success().silent();
+    assert_eq!(outcome.stdout, "touched\n".repeat(3));
 }
 
 fn full_disk_under_the_journal() {

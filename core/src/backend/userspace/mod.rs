@@ -297,6 +297,8 @@ impl Userspace {
         let is_huge = huge::may_have(flags)?;
         let now = now();
         if flags & libc::SHM_NORESERVE == 0 && !is_huge && !registry.has_room(pages, now) {
+            // What the dead have held is room again, and is to be looked for now and then where there is enough, too.
+            self.bury();
             writer.get_or_insert_with(|| registry.write(life));
             registry.check_room(pages, now)?;
         }
