@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         no_peak_is_above_a_quota_that_held,
         a_session_that_runs_leaks_nothing_yet,
         a_killed_process_leaks,
+        children_killed_in_their_first_moments_are_gone,
         runs_fail_by_what_they_find_alone,
         names_are_known_or_refused,
         an_empty_session_has_a_report,
@@ -220,6 +221,14 @@ fn a_killed_process_leaks() {
     agent.number(&format!("at {id}"));
     agent.kill();
     assert_eq!(names(&json(&session.directory())), ["leak", "never-detached"]);
+}
+
+fn children_killed_in_their_first_moments_are_gone() {
+    let namespace = Namespace::fresh();
+    let session = Session::watching(&namespace);
+    Run::new(program("killed_early")).gated().session(&session).namespace(&namespace).output().success().silent();
+    let report = json(&session.directory());
+    assert_eq!((names(&report), &report["running"]), (vec!["leak", "never-detached"], &false.into()));
 }
 
 fn runs_fail_by_what_they_find_alone() {

@@ -31,6 +31,12 @@ use crate::sys;
 const MINUS_ONE: u64 = u64::MAX;
 
 impl ProcessSlot {
+    /// The pid of the process, as that has it.
+    #[inline]
+    pub(super) fn pid(&self) -> u32 {
+        self.process.load(SeqCst) as u32
+    }
+
     /// How many attaches the process has, or is about to make.
     #[inline]
     pub(super) fn attaches(&self) -> u64 {
@@ -51,7 +57,7 @@ impl ProcessSlot {
 #[must_use]
 pub struct Attaching {
     process: usize,
-    pid: u64,
+    pid: u32,
 }
 
 impl Ledger {
@@ -69,7 +75,7 @@ impl Ledger {
         let Some((process, me)) = self.mine(identity, backend) else { return no_room(policy, Errno::EMFILE, PROCESSES) };
         thread.set_attaching(true);
         if self.take_attach(identity, thread, me, policy).is_ok() {
-            return Ok((Some(Attaching { process, pid: identity.pid().into() }), None));
+            return Ok((Some(Attaching { process, pid: identity.pid() }), None));
         }
         thread.set_attaching(false);
         self.reserve_attach_patiently(identity, thread, backend, policy, (process, me))
@@ -111,7 +117,7 @@ impl Ledger {
         self.settle_processes();
         self.correct_mine(identity, me, backend);
         let (reason, used, limit) = match self.take_patiently(identity, thread, me, policy) {
-            Ok(()) => return Ok((Some(Attaching { process, pid: identity.pid().into() }), None)),
+            Ok(()) => return Ok((Some(Attaching { process, pid: identity.pid() }), None)),
             Err(refused) => refused,
         };
         let denial = Denial { reason, errno: Errno::EMFILE, asked: 1, used, limit, holder: self.most_attached() };
@@ -120,7 +126,7 @@ impl Ledger {
         }
         thread.set_attaching(true);
         self.inherit(me, 1);
-        Ok((Some(Attaching { process, pid: identity.pid().into() }), Some(denial)))
+        Ok((Some(Attaching { process, pid: identity.pid() }), Some(denial)))
     }
 
     /// Asks with the books made right, and again as long as there may be room that others only ask for: who is refused counts for a moment,
@@ -217,7 +223,7 @@ impl Ledger {
     pub fn settle(&self, identity: &Identity, thread: Me<'_>, attaching: Attaching, attached: bool) {
         if !attached
             && let Some(slot) = self.layout().processes.get(attaching.process)
-            && slot.pid.load(SeqCst) == attaching.pid
+            && slot.pid() == attaching.pid
         {
             self.give_back(identity, thread, slot);
         }
@@ -317,8 +323,7 @@ impl Ledger {
     pub(super) fn drop_lost_attaches(&self) {
         for slot in self.processes().iter().filter(|slot| is_process(slot)) {
             let (own, rest) = (slot.own.load(SeqCst), slot.rest.load(SeqCst));
-            let pid = slot.pid.load(SeqCst) as u32;
-            if slot.attaches() > 0 && slot.pid_ns.load(SeqCst) == self.pid_ns && !self.is_mapped_by(pid) {
+            if slot.attaches() > 0 && self.is_seen(slot) && !self.is_mapped_by(slot.pid()) {
                 let _ = slot.rest.compare_exchange(rest, own.wrapping_neg(), SeqCst, SeqCst);
             }
         }
@@ -345,7 +350,7 @@ impl Ledger {
     /// The process with the most attaches, and how many.
     fn most_attached(&self) -> (u32, u64) {
         let slots = self.processes().iter().filter(|slot| is_process(slot));
-        let held = slots.map(|slot| (slot.pid.load(SeqCst) as u32, slot.attaches()));
+        let held = slots.map(|slot| (slot.pid(), slot.attaches()));
         held.max_by_key(|&(_, attaches)| attaches).unwrap_or((0, 0))
     }
 }

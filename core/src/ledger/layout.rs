@@ -11,7 +11,7 @@ use crate::atomic::AtomicU64;
 /// "SHMGATEL" as a little-endian number.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"SHMGATEL");
 /// Raised with each change of the layout.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 /// Processes that can be in the books at a time.
 pub const PROCESSES: usize = 8192;
 /// Segments that can: as many as an IPC namespace can have.
@@ -51,12 +51,10 @@ pub struct Layout {
 #[derive(Debug)]
 #[repr(C, align(128))]
 pub struct ProcessSlot {
-    /// Its pid; 0 is a free slot.
-    pub pid: AtomicU64,
+    /// Its pid, and above that the PID namespace in which it is that: in one word, so that nobody is killed in between. 0 is a free slot.
+    pub process: AtomicU64,
     /// When it began, in the kernel's ticks since boot, to tell it from a later process of the same pid; 0 if not known.
     pub start: AtomicU64,
-    /// The PID namespace in which `pid` means it.
-    pub pid_ns: AtomicU64,
     pub usage: Usage,
     /// Attaches less detaches, of the process's first thread and of all others; see [`super::attach`].
     pub own: AtomicU64,

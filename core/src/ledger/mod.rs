@@ -160,7 +160,7 @@ impl Ledger {
     fn known_mine(&self, identity: &Identity) -> Option<(usize, &ProcessSlot)> {
         let at = (identity.ledger_slot().load(Relaxed) as usize).checked_sub(1)?;
         let slot = self.layout().processes.get(at)?;
-        (slot.pid.load(Relaxed) == u64::from(identity.pid())).then_some((at, slot))
+        (slot.pid() == identity.pid()).then_some((at, slot))
     }
 
     #[inline(never)]
@@ -175,15 +175,10 @@ impl Ledger {
         let mut at = found?;
         let slot = &self.layout().processes[at];
         slot.start.store(start, SeqCst);
-        slot.pid_ns.store(self.pid_ns, SeqCst);
         self.go_unfenced(identity, slot);
         let place = identity.ledger_slot();
         let kept = place.load(SeqCst);
-        let stale = self
-            .layout()
-            .processes
-            .get((kept as usize).wrapping_sub(1))
-            .is_none_or(|slot| slot.pid.load(SeqCst) != u64::from(pid));
+        let stale = self.layout().processes.get((kept as usize).wrapping_sub(1)).is_none_or(|slot| slot.pid() != pid);
         if stale && place.compare_exchange(kept, at as u64 + 1, SeqCst, SeqCst).is_ok() {
             // A child that no fork handler announced has its parent's attaches. One thread of the image comes here.
             if self.image_slot.swap(at + 1, SeqCst) != 0 {
@@ -192,27 +187,29 @@ impl Ledger {
         } else {
             let theirs = (place.load(SeqCst) as usize).checked_sub(1)?;
             if theirs != at {
-                slot.pid.store(0, SeqCst);
+                slot.process.store(0, SeqCst);
                 at = theirs;
             }
         }
         Some((at, self.layout().processes.get(at)?))
     }
 
+    /// What [`ProcessSlot::process`] is for a process with this pid, as the caller has it.
+    fn process(&self, pid: u32) -> u64 {
+        self.pid_ns << 32 | u64::from(pid)
+    }
+
     fn slot_of(&self, pid: u32, start: u64) -> Option<usize> {
-        self.processes().iter().position(|slot| {
-            slot.pid.load(SeqCst) == u64::from(pid)
-                && slot.start.load(SeqCst) == start
-                && slot.pid_ns.load(SeqCst) == self.pid_ns
-        })
+        let is_it = |slot: &ProcessSlot| slot.process.load(SeqCst) == self.process(pid) && slot.start.load(SeqCst) == start;
+        self.processes().iter().position(is_it)
     }
 
     fn free_process(&self, pid: u32) -> Option<usize> {
-        let layout = self.layout();
-        let at = layout
-            .processes
-            .iter()
-            .position(|slot| slot.pid.load(Relaxed) == 0 && slot.pid.compare_exchange(0, pid.into(), SeqCst, SeqCst).is_ok())?;
+        let (layout, process) = (self.layout(), self.process(pid));
+        let takes = |slot: &ProcessSlot| {
+            slot.process.load(Relaxed) == 0 && slot.process.compare_exchange(0, process, SeqCst, SeqCst).is_ok()
+        };
+        let at = layout.processes.iter().position(takes)?;
         layout.processes_used.fetch_max(at as u64 + 1, SeqCst);
         Some(at)
     }
@@ -220,7 +217,7 @@ impl Ledger {
     /// A program begins, and no thread of it has come here yet: attaches of the one that the process ran before exec are gone.
     pub fn image_started(&self, identity: &Identity) {
         let pid = identity.pid();
-        if self.processes().iter().any(|slot| slot.pid.load(SeqCst) == u64::from(pid))
+        if self.processes().iter().any(|slot| slot.pid() == pid)
             && let Some(at) = self.slot_of(pid, liveness::start_time(pid))
         {
             let epoch = self.layout().session_attaches.epoch();
@@ -255,10 +252,10 @@ impl Ledger {
     pub fn leave(&self, identity: &Identity) {
         let kept = identity.ledger_slot().load(SeqCst) as usize;
         if let Some(slot) = kept.checked_sub(1).and_then(|at| self.layout().processes.get(at))
-            && slot.pid.load(SeqCst) == u64::from(identity.pid())
+            && slot.pid() == identity.pid()
             && self.end_attaches(identity, slot)
         {
-            self.retire(slot, identity.pid());
+            self.retire(slot, self.process(identity.pid()));
         }
     }
 
@@ -332,7 +329,7 @@ fn no_room<T>(policy: &Policy, errno: Errno, limit: usize) -> Result<(Option<T>,
 const TOMBSTONE: u64 = u64::MAX;
 
 fn is_process(slot: &ProcessSlot) -> bool {
-    !matches!(slot.pid.load(SeqCst), 0 | TOMBSTONE)
+    !matches!(slot.process.load(SeqCst), 0 | TOMBSTONE)
 }
 
 #[cfg(test)]

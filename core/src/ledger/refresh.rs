@@ -64,13 +64,18 @@ impl Ledger {
     fn creator_is_gone(&self, at: usize, word: StateWord) -> bool {
         let slot = &self.layout().segments[at];
         match self.layout().processes.get(slot.process.load(SeqCst) as usize) {
-            Some(process) if process.pid.load(SeqCst) == u64::from(word.pid) => self.is_gone(process, word.pid),
+            Some(process) if process.pid() == word.pid => self.is_gone(process, word.pid),
             _ => !liveness::is_alive(word.pid, 0),
         }
     }
 
+    /// True for a process of the caller's PID namespace.
+    pub(super) fn is_seen(&self, slot: &ProcessSlot) -> bool {
+        slot.process.load(SeqCst) == self.process(slot.pid())
+    }
+
     fn is_gone(&self, process: &ProcessSlot, pid: u32) -> bool {
-        process.pid_ns.load(SeqCst) == self.pid_ns && !liveness::is_alive(pid, process.start.load(SeqCst))
+        self.is_seen(process) && !liveness::is_alive(pid, process.start.load(SeqCst))
     }
 
     /// Settles a slot whose creator was killed. Between the kernel's answer and its own note of it, it left a segment that is in no
@@ -114,30 +119,30 @@ impl Ledger {
             return;
         }
         for slot in self.processes() {
-            let pid = slot.pid.load(SeqCst);
-            if is_process(slot) && self.is_gone(slot, pid as u32) {
-                self.retire(slot, pid as u32);
+            let process = slot.process.load(SeqCst);
+            if is_process(slot) && self.is_gone(slot, process as u32) {
+                self.retire(slot, process);
             }
         }
     }
 
     /// Frees a process's slot, if nobody else does.
-    pub(super) fn retire(&self, slot: &ProcessSlot, pid: u32) {
+    pub(super) fn retire(&self, slot: &ProcessSlot, process: u64) {
         // Before the slot is gone from the sums.
         let epoch = self.layout().session_attaches.epoch();
-        if slot.pid.compare_exchange(pid.into(), TOMBSTONE, SeqCst, SeqCst).is_err() {
+        if slot.process.compare_exchange(process, TOMBSTONE, SeqCst, SeqCst).is_err() {
             return;
         }
         self.drop_attaches(slot, epoch);
         slot.usage.pages.clear();
         slot.usage.segments.clear();
         slot.start.store(0, SeqCst);
-        slot.pid.store(0, SeqCst);
+        slot.process.store(0, SeqCst);
     }
 
     /// Makes the totals of the session and of process slot `at` anew; true if calls that may give room back are under way.
     pub(super) fn recount_segments(&self, at: usize, process: &ProcessSlot) -> bool {
-        let pid = process.pid.load(SeqCst) as u32;
+        let pid = process.pid();
         let sum = |of: &dyn Fn(usize) -> u64, mine: bool| {
             let slots = self.segment_slots().iter().enumerate();
             let counted = slots.filter(|(_, slot)| {

@@ -196,7 +196,7 @@ impl Ledger {
     pub(super) fn release(&self, at: usize, word: StateWord) {
         let slot = &self.layout().segments[at];
         let creator = self.layout().processes.get(slot.process.load(SeqCst) as usize);
-        let creator = creator.filter(|creator| creator.pid.load(SeqCst) == u64::from(word.pid));
+        let creator = creator.filter(|creator| creator.pid() == word.pid);
         let usages = [Some(&self.layout().session), creator.map(|creator| &creator.usage)];
         let epochs = usages.map(|usage| usage.map(|usage| (usage, usage.pages.epoch(), usage.segments.epoch())));
         // They can't change as long as the state word stands, which has the slot's generation in it.

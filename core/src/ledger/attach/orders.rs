@@ -22,7 +22,7 @@ impl Two {
         ledger.unfenced.store(true, SeqCst);
         let layout = ledger.layout();
         for (slot, granted) in layout.processes.iter().zip(granted) {
-            slot.pid.store(1, SeqCst);
+            slot.process.store(1, SeqCst);
             slot.grant.store(Grant { granted, unfenced: true, ..Grant::default() }.to_u64(), SeqCst);
             layout.session_attaches.add(granted, None).unwrap();
         }

@@ -42,7 +42,7 @@ fn what_another_process_does_not_use_is_taken_back() {
     let (ledger, identity) = (Ledger::unshared().unwrap(), Identity::new());
     // A process that is alive and was granted ten, but has only one.
     let other = &ledger.layout().processes[5];
-    other.pid.store(1, SeqCst);
+    other.process.store(1, SeqCst);
     other.rest.store(1, SeqCst);
     other.grant.store(Grant { granted: 10, ..Grant::default() }.to_u64(), SeqCst);
     ledger.layout().processes_used.store(6, SeqCst);
