@@ -9,6 +9,8 @@ use shmgate_testkit::compile::{program, program_at, program_with, shared};
 use shmgate_testkit::trial::{as_root, is_root};
 use shmgate_testkit::{Namespace, Run, Session, library, trials};
 
+use crate::own_lines;
+
 pub fn trials() -> Vec<Trial> {
     let mut all = trials![
         call_before_our_constructor,
@@ -20,6 +22,7 @@ pub fn trials() -> Vec<Trial> {
         dlopen_honours_the_callers_run_path,
         linked_program_is_gated,
         missing_functions_do_not_end_the_host,
+        what_auto_cant_replace_is_said_once,
     ];
     let secure = as_root("at_secure_program_ignores_the_environment", at_secure_program_ignores_the_environment);
     all.push(secure.with_ignored_flag(!is_root() || ignores_setuid(&std::env::temp_dir())));
@@ -41,6 +44,15 @@ fn ignores_setuid(place: &Path) -> bool {
 fn made(session: &Session, key: &str) -> usize {
     let calls = session.calls("shmget");
     calls.iter().filter(|call| call["args"]["key"] == key && call["errno"].is_null()).count()
+}
+
+fn what_auto_cant_replace_is_said_once() {
+    let library = format!("LD_PRELOAD={}", library().display());
+    let run = Run::new(program("without_shm")).arg(library).arg("SHMGATE_NAMESPACE=/dev/null/none").arg("--");
+    let run = run.arg(program("traps/each_call")).output().success();
+    assert!(run.stdout.contains("ENOSYS") && run.stdout.ends_with("alive\n"), "{run}");
+    let said = own_lines(&run.stderr);
+    assert!(said.len() == 1 && said[0].contains("can't replace it: namespace /dev/null/none: "), "{run}");
 }
 
 fn call_before_our_constructor() {

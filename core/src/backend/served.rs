@@ -1,5 +1,6 @@
 //! The backend of a process: the kernel's, the userspace one, or the latter once the former has turned out not to work.
 
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use super::userspace::registry::directory;
 use super::{Backend, advice};
 use crate::call::Call;
 use crate::errno::Errno;
+use crate::log::Stderr;
 use crate::names::SHM_ADVICE;
 
 /// What `SHMGATE_BACKEND` asks for.
@@ -44,10 +46,19 @@ impl Choice {
 #[derive(Debug)]
 pub struct Served {
     kernel: Kernel,
-    /// The userspace backend's directory, where the kernel's failure may lead to it.
-    fallback: Option<PathBuf>,
+    /// Where the kernel's failure may lead to the userspace backend.
+    fallback: Option<Fallback>,
     /// It lasts as long as the process.
     userspace: OnceRef<'static, Userspace>,
+}
+
+/// What takes the kernel's place where that has nothing to offer.
+#[derive(Debug)]
+struct Fallback {
+    dir: PathBuf,
+    stderr: Stderr,
+    /// It can't be had, and that was said.
+    is_missed: AtomicBool,
 }
 
 impl Served {
@@ -71,7 +82,10 @@ impl Served {
             Choice::Userspace => {
                 served.serve_by(Userspace::open(&dir?)?);
             }
-            _ => served.fallback = dir.ok(),
+            _ => {
+                let fallback = |dir| Fallback { dir, stderr: Stderr::now(), is_missed: AtomicBool::new(false) };
+                served.fallback = dir.ok().map(fallback);
+            }
         }
         Ok(served)
     }
@@ -144,8 +158,19 @@ impl Served {
     #[inline(never)]
     fn instead(&self, errno: Errno, flags: i32) -> Option<&Userspace> {
         let has_none = errno == Errno::ENOSYS || (errno == Errno::EPERM && flags & libc::SHM_HUGETLB == 0);
-        let dir = self.fallback.as_ref().filter(|_| has_none)?;
-        self.serve_by(Userspace::open(dir).ok()?)
+        let fallback = self.fallback.as_ref().filter(|_| has_none)?;
+        match Userspace::open(&fallback.dir) {
+            Ok(made) => self.serve_by(made),
+            Err(what) => {
+                if !fallback.is_missed.swap(true, Relaxed) {
+                    let line = format!(
+                        "shmgate: the kernel has no System V shared memory here, and user space can't replace it: {what}\n"
+                    );
+                    let _ = fallback.stderr.write(line.as_bytes());
+                }
+                None
+            }
+        }
     }
 
     /// Lets the userspace backend serve the calls from now on: `made`, unless another thread was faster.
