@@ -35,9 +35,6 @@ const ROOT: [&str; 4] = ["permissions", "dropped_privileges", "nattch_dropped", 
 /// Programs that root lets change the system's limits: those of a namespace of their own, not the machine's.
 const LIMITS: [&str; 3] = ["rmid_forced", "get_system_limits", "proc_limits"];
 
-/// Programs that can't say the same on the userspace backend yet, and why. Whoever makes one do so takes it out here.
-const EXPECTED_DIFFERENCES: [(&str, &str); 1] = [("rmid_forced", "a namespace does not have that setting yet")];
-
 /// Programs of several users: a private namespace is its user's alone, which is what it is for.
 const SEVERAL_USERS: [&str; 2] = ["permissions", "lock_limit"];
 
@@ -66,18 +63,11 @@ fn main() -> ExitCode {
     ];
     for name in programs_in("behaviour") {
         let short = name.trim_start_matches("behaviour/").to_owned();
-        let is_expected_to_differ = EXPECTED_DIFFERENCES.iter().any(|(program, _)| *program == short);
-        let on_userspace: (_, Body) = match is_expected_to_differ {
-            _ if SEVERAL_USERS.contains(&short.as_str()) => {
-                (format!("{short} differs, for several users (userspace)"), differs)
-            }
+        let on_userspace: (_, Body) = match SEVERAL_USERS.contains(&short.as_str()) {
+            true => (format!("{short} differs, for several users (userspace)"), differs),
             false => (format!("{short} (userspace)"), userspace),
-            true => (format!("{short} differs as expected (userspace)"), differs),
         };
-        let shared: (_, Body) = match is_expected_to_differ {
-            false => (format!("{short} (userspace, shared)"), shared),
-            true => (format!("{short} differs as expected (userspace, shared)"), differs),
-        };
+        let shared: (_, Body) = (format!("{short} (userspace, shared)"), shared);
         let configurations = CONFIGURATIONS.map(|(configuration, body)| (format!("{short}: {configuration}"), body));
         for (title, body) in configurations.into_iter().chain([on_userspace, shared]) {
             let name = name.clone();
@@ -195,7 +185,7 @@ fn differs(name: &str) {
     let ours = Run::on_userspace(program(name), &namespace).output();
     assert!(
         (&native.stdout, native.status) != (&ours.stdout, ours.status) || !ours.stderr.is_empty(),
-        "{name} says the same by now: take it out of EXPECTED_DIFFERENCES"
+        "{name} says the same by now: take it out of SEVERAL_USERS"
     );
 }
 

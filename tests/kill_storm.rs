@@ -25,13 +25,14 @@ const CHUNK: u64 = 1000;
 const SEGMENTS: &str = "160";
 
 /// The calls that `steps` knows.
-const CALLS: [&str; 13] = [
+const CALLS: [&str; 14] = [
     "create",
     "attach",
     "attach-again",
     "attach-beyond-12",
     "detach",
     "detach-last",
+    "detach-forced",
     "set",
     "remove",
     "remove-attached",

@@ -147,8 +147,9 @@ pub enum NamespaceCommand {
   shmgate namespace check --repair default
 
 What --repair mends:
-  totals and chains, the lock of a process that is gone, removed segments
-  that nobody holds, blocks of holders and files of segments that are gone"
+  totals and chains, the lock of a process that is gone, segments that nobody
+  holds and that are removed or go by shm_rmid_forced, blocks of holders and
+  files of segments that are gone"
     )]
     Check {
         /// Mend what can be mended

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         a_healthy_namespace_is_ok_while_it_is_used,
         what_is_wrong_is_said_and_mended,
         what_a_killed_process_left_is_mended,
+        what_goes_by_rmid_forced_is_not_counted_and_freed,
         damage_all_over_is_said_soon,
         a_registry_that_is_none_is_said,
         an_isolated_run_leaves_nothing,
@@ -352,6 +353,31 @@ fn what_a_killed_process_left_is_mended() {
     // The file may be kept for another segment: its memory is not.
     assert_eq!(fs::metadata(&file).map_or(0, |meta| meta.blocks()), 0);
     assert_eq!(listed(&own.name), Some([0, 0, 0]));
+}
+
+fn what_goes_by_rmid_forced_is_not_counted_and_freed() {
+    let own = Named::new("forced");
+    let mut agent = own.agent();
+    let shmid = agent.number("get 77 4096 01600");
+    agent.number(&format!("at {shmid} 0"));
+    agent.number("get 78 4096 01600");
+    let file = own.dir.join(format!("segment.{shmid}"));
+    fs::OpenOptions::new().write(true).open(&file).unwrap().write_all_at(b"something", 0).unwrap();
+    // A shell that ends by _exit: nobody has taken it over yet.
+    own.run("sh").args(["-c", "echo 1 >/proc/sys/kernel/shm_rmid_forced"]).output().silent();
+    assert_eq!(listed(&own.name), Some([2, 8192, 1]));
+    let rows = || shmgate(["ls", "--namespace", &own.name, "--json"]).output().success().stdout;
+    assert!(rows().contains(&shmid.to_string()), "{}", rows());
+    drop(agent);
+    assert_eq!(listed(&own.name), Some([0, 0, 0]));
+    assert!(!rows().contains(&shmid.to_string()), "{}", rows());
+    let said = namespace(&["check", &own.name]).output();
+    refused(&said, 1, &["2 faults;"]);
+    assert!(said.stdout.contains(&format!("segment {shmid}: to go by shm_rmid_forced, and nobody holds it")), "{said}");
+    assert_ne!(fs::metadata(&file).unwrap().blocks(), 0);
+    let said = namespace(&["check", "--repair", &own.name]).output().silent();
+    assert_eq!(said.stdout.matches("mended: ").count(), 2, "{said}");
+    assert_eq!(fs::metadata(&file).map_or(0, |meta| meta.blocks()), 0);
 }
 
 fn damage_all_over_is_said_soon() {

@@ -138,6 +138,20 @@ static void hold_by_many(void)
 		sched_yield();
 }
 
+/* kernel.shm_rmid_forced is 1: nobody removes the segment. */
+static void make_forced(void)
+{
+	static void *held;
+	if (!held) {
+		/* The bystander is to stay. */
+		held = shmat(bystander, NULL, 0);
+		FILE *file = fopen("/proc/sys/kernel/shm_rmid_forced", "w");
+		if (held == FAILED || !file || fputs("1", file) == EOF || fclose(file) == EOF)
+			complain("%s: can't be set", operation);
+	}
+	make_subject();
+}
+
 /* A removed segment whose last holder was killed. */
 static void leave_removed(void)
 {
@@ -165,6 +179,7 @@ static const struct operation {
 	{"attach-beyond-12", hold_by_many, nothing, attach, 0},
 	{"detach", make_subject, attach, detach, 0},
 	{"detach-last", make_subject, attach_removed, detach, 0},
+	{"detach-forced", make_forced, attach, detach, 0},
 	{"set", make_subject, attach, set, 0},
 	{"remove", make_subject, nothing, remove_it, 0},
 	{"remove-attached", make_subject, attach, remove_it, 0},
@@ -443,6 +458,8 @@ static int kill_at(const struct operation *what, long count, long behind, int ch
 	all_are_dead();
 	/* Once more, now that all of it is gone for certain. */
 	late += change_all() + read_all();
+	if (what->before == make_forced && shmget(SUBJECT, 0, 0) != -1)
+		complain("%s: killed at instruction %ld it leaves its segment", operation, count);
 	books_are_right(checks);
 	clear();
 	if (*wrong)

@@ -13,9 +13,18 @@ struct Stat {
     state: u8,
     threads: u64,
     start: u64,
+    /// Bytes of address space.
+    size: u64,
 }
 
-fn open(pid: u32, name: &str) -> Option<File> {
+impl Stat {
+    /// Without memory a thread has ended, but for its last steps.
+    fn has_ended(&self) -> bool {
+        self.size == 0 || matches!(self.state, b'Z' | b'X')
+    }
+}
+
+fn open(pid: u32, name: core::fmt::Arguments<'_>) -> Option<File> {
     let mut path = Line::<64>::new();
     write!(path, "/proc/{pid}/{name}\0").ok()?;
     let path = core::ffi::CStr::from_bytes_with_nul(path.as_bytes()).ok()?;
@@ -23,9 +32,11 @@ fn open(pid: u32, name: &str) -> Option<File> {
 }
 
 fn stat(pid: u32) -> Option<Stat> {
-    let mut buffer = [0; 512];
-    let file = open(pid, "stat")?;
-    parse_stat(file.read(&mut buffer).ok()?)
+    read_stat(&open(pid, format_args!("stat"))?)
+}
+
+fn read_stat(file: &File) -> Option<Stat> {
+    parse_stat(file.read(&mut [0; 512]).ok()?)
 }
 
 /// The name, in parentheses, may hold anything: fields are counted from its last closing one.
@@ -34,10 +45,11 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
     let mut fields = text[after..].split(|&byte| byte == b' ').filter(|field| !field.is_empty());
     let state = *fields.next()?.first()?;
     let mut number = |skip: usize| core::str::from_utf8(fields.nth(skip)?).ok()?.trim().parse().ok();
-    // proc_pid_stat(5): state is field 3, num_threads 20, starttime 22.
+    // proc_pid_stat(5): state is field 3, num_threads 20, starttime 22, vsize 23.
     let threads = number(16)?;
     let start = number(1)?;
-    Some(Stat { state, threads, start })
+    let size = number(0)?;
+    Some(Stat { state, threads, start, size })
 }
 
 /// When process `pid` began, 0 if that can't be known.
@@ -51,8 +63,8 @@ pub fn start_time(pid: u32) -> u64 {
 pub fn is_alive(pid: u32, start: u64) -> bool {
     match stat(pid) {
         Some(stat) if start != 0 && stat.start != start => false,
-        // A zombie has no memory any more, unless it is only the first thread that has ended.
-        Some(stat) => !(matches!(stat.state, b'Z' | b'X') && stat.threads <= 1),
+        // Unless it is only the first thread.
+        Some(stat) => !(stat.has_ended() && stat.threads <= 1),
         // No /proc, or one that hides others' processes.
         None => {
             // SAFETY: signal 0 is only a question.
@@ -60,6 +72,12 @@ pub fn is_alive(pid: u32, start: u64) -> bool {
             answer == 0 || crate::errno::Errno::last() != crate::errno::Errno(libc::ESRCH)
         }
     }
+}
+
+/// Whether thread `tid` of the living process `pid` has not ended. `None` if it is not to be seen.
+#[inline(never)]
+pub fn is_running(pid: u32, tid: u32) -> Option<bool> {
+    read_stat(&open(pid, format_args!("task/{tid}/stat"))?).map(|stat| !stat.has_ended())
 }
 
 /// How many mappings of System V segments process `pid` has: an attach has at least one. `None` if that can't be seen.
@@ -88,7 +106,7 @@ pub fn maps_inode(pid: u32, inode: u64) -> Option<bool> {
 }
 
 fn read_maps(pid: u32, mut each: impl FnMut(u8)) -> Option<()> {
-    let file = open(pid, "maps")?;
+    let file = open(pid, format_args!("maps"))?;
     let mut buffer = [0; 512];
     let mut empty = true;
     loop {
@@ -130,14 +148,23 @@ pub fn namespace(path: &core::ffi::CStr) -> u64 {
     sys::stat(path, true).map_or(0, |stat| stat.st_ino)
 }
 
+/// The PID namespace in which /proc knows a process as `pid`, 0 if it does not. Another than the caller's for the caller's own pid: it is
+/// another namespace's /proc.
+#[inline(never)]
+pub fn namespace_of(pid: u32) -> u64 {
+    let mut path = Line::<64>::new();
+    let _ = write!(path, "/proc/{pid}/ns/pid\0");
+    core::ffi::CStr::from_bytes_with_nul(path.as_bytes()).map_or(0, namespace)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn stat_is_read_past_any_name() {
-        let line = b"12 (a) b) (c) Z 1 12 12 0 -1 4 0 0 0 0 0 0 0 0 20 0 3 0 98765 0 0";
-        assert_eq!(parse_stat(line), Some(Stat { state: b'Z', threads: 3, start: 98765 }));
+        let line = b"12 (a) b) (c) Z 1 12 12 0 -1 4 0 0 0 0 0 0 0 0 20 0 3 0 98765 4096 0";
+        assert_eq!(parse_stat(line), Some(Stat { state: b'Z', threads: 3, start: 98765, size: 4096 }));
         assert_eq!(parse_stat(b"12 (x"), None);
         assert_eq!(parse_stat(b""), None);
     }

@@ -66,6 +66,18 @@ impl Registry {
         self.take_lock(own, false)
     }
 
+    /// Takes the lock, unless another process keeps it for longer than it takes to change something.
+    pub fn write_soon(&self, own: Life) -> Option<Writer<'_>> {
+        const TRIES: u32 = 50;
+        (1..=TRIES).find_map(|attempt| {
+            let writer = self.take_lock(own, attempt == TRIES);
+            if writer.is_none() {
+                spin_loop();
+            }
+            writer
+        })
+    }
+
     fn take_lock(&self, own: Life, asks: bool) -> Option<Writer<'_>> {
         let header = &self.layout().header;
         let word = own.to_u64();

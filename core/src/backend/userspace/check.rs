@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::books::{Writer, bucket_of};
 use super::files::REMOVED;
-use super::holders::Use;
+use super::holders::{Found, Use};
 use super::huge;
 use super::layout::{
     BLOCKS, Block, HOLDER_SEQUENCES, Holder, Layout, MAGIC, PROCESSES, SEGMENTS, Segment, State, VERSION, Word, id, split,
@@ -173,12 +173,23 @@ pub fn usage(dir: &Path) -> Result<Usage, String> {
     let registry = open(dir)?;
     let lives = lives(dir);
     let mut usage = Usage::default();
-    for segment in registry.segments().iter().filter(|segment| segment.load().is_there()) {
+    let mut asker = Asker::new(&registry, None);
+    for (index, segment) in registry.segments().iter().enumerate() {
+        let word = segment.load();
+        if !word.is_there() || is_due(&registry, &Found { index, segment, word }, lives.as_ref(), &mut asker) {
+            continue;
+        }
         usage.segments += 1;
         usage.bytes = usage.bytes.saturating_add(segment.size.load(SeqCst));
     }
     usage.processes = (0..registry.processes().len()).filter(|&at| is_alive(lives.as_ref(), at as u16)).count() as u64;
     Ok(usage)
+}
+
+/// True for a segment that the next who looks for it destroys, by kernel.shm_rmid_forced.
+fn is_due(registry: &Registry, found: &Found<'_>, lives: Option<&File>, asker: &mut Asker<'_>) -> bool {
+    let is_held = |holder: &Holder| registry.pid_of(holder.life()).is_some() && is_alive(lives, holder.process);
+    registry.goes(found, asker) && !holders(registry, found.segment, found.word, found.id()).iter().any(is_held)
 }
 
 /// The live processes that hold segments, sorted.
@@ -243,7 +254,7 @@ impl Own {
         match name {
             b"registry" => Some(Own::Registry),
             b"lives" => Some(Own::Lives),
-            b"limit.shmmax" | b"limit.shmall" | b"limit.shmmni" => Some(Own::Limit),
+            b"limit.shmmax" | b"limit.shmall" | b"limit.shmmni" | b"limit.shm_rmid_forced" => Some(Own::Limit),
             _ if name.starts_with(b".registry.") => Some(Own::Draft),
             _ => {
                 let number = str::from_utf8(name.strip_prefix(b"segment.")?).ok()?;
@@ -464,6 +475,10 @@ impl<'a> Look<'a> {
                     if key != 0 && !keys.insert(key) {
                         self.lasting(format!("segment {shmid}: another one has its key {key:#010x} too"));
                     }
+                    let found = Found { index, segment, word };
+                    if is_due(self.registry, &found, self.lives.as_ref(), &mut Asker::new(self.registry, None)) {
+                        self.mendable(format!("segment {shmid}: to go by shm_rmid_forced, and nobody holds it"));
+                    }
                 }
                 State::Owned => {
                     if self.registry.pid_of(word.owner).is_none() || !is_alive(self.lives.as_ref(), word.owner.process) {
@@ -633,12 +648,14 @@ pub fn repair(dir: &Path) -> Result<(), String> {
     let registry = open(dir)?;
     let claimed = registry.claim_life(sys::getpid()).map_err(|errno| fault(dir, errno.text()))?;
     let life = claimed.life;
+    let mut asker = Asker::new(&registry, Some(life));
+    registry.settle_forced(life, &mut asker);
+    registry.bury_forced(life, &mut asker);
     let done = lock(&registry, life).map_err(|what| fault(dir, what)).and_then(|writer| {
         let header = &registry.layout().header;
         if header.last.load(SeqCst) >= SEGMENTS as u64 {
             header.last.store(0, SeqCst);
         }
-        let mut asker = Asker::new(&registry, Some(life));
         registry.bury(life, &mut asker, |state| matches!(state, State::Removed | State::Owned));
         writer.settle();
         // Under the lock: no segment is made meanwhile.

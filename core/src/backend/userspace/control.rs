@@ -57,6 +57,7 @@ impl Userspace {
                 sys::write_host(buf, &self.limits()).map(|()| self.highest())
             }
             SHM_INFO => {
+                self.force();
                 self.bury();
                 sys::write_host(buf, &self.usage()).map(|()| self.highest())
             }

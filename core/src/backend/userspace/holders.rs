@@ -186,6 +186,11 @@ impl Registry {
         }
     }
 
+    /// True if anybody is noted as a holder, dead or alive.
+    pub fn is_held(&self, found: &Found<'_>) -> bool {
+        self.places(found).filter_map(|place| Holder::from_u64(place.load(SeqCst))).any(|holder| found.owns(holder))
+    }
+
     /// True if `life` is noted as a holder.
     pub fn is_held_by(&self, found: &Found<'_>, life: Life) -> bool {
         let holders = self.places(found).filter_map(|place| Holder::from_u64(place.load(SeqCst)));
@@ -350,7 +355,7 @@ impl Registry {
 
     /// Frees the slot of a segment that the caller owns, and what it has: its blocks and its file. False if the caller may not remove the
     /// file: its creator or root will come by.
-    fn discard(&self, found: &Found<'_>, owned: Word) -> bool {
+    pub(super) fn discard(&self, found: &Found<'_>, owned: Word) -> bool {
         let segment = found.segment;
         let keeps_file = owned.has_file && self.empty_to_keep(found);
         let may_have_file = owned.has_file || owned.may_have_file;

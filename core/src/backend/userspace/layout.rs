@@ -13,7 +13,7 @@ use super::life::Life;
 /// "SHMGATER" as a little-endian number.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"SHMGATER");
 /// Raised with each change of the layout.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 /// Segments a namespace can have: what fits into an id beside its sequence number, as in the kernel.
 pub const SEGMENTS: usize = 1 << 15;
 /// Processes that can have segments attached at a time.
@@ -62,6 +62,8 @@ pub struct Header {
     pub writer: AtomicU64,
     /// Odd while chains change, so that a reader looks again.
     pub change: AtomicU64,
+    /// Whether segments go without IPC_RMID: see [`super::forced`].
+    pub forced: AtomicU64,
     /// Slots below these have room in the file.
     pub processes_ready: AtomicU64,
     pub segments_ready: AtomicU64,
@@ -140,6 +142,13 @@ pub struct Segment {
     pub more: AtomicU64,
     /// The sequence number that names its file: its own, or that of a segment before it which left it the file. Its owner alone changes it.
     pub file: AtomicU64,
+    /// Its creator's life, when that process began, the PID namespace that it is in, and the thread if it is known.
+    pub creator_life: AtomicU64,
+    pub creator_start: AtomicU64,
+    pub creator_ns: AtomicU32,
+    pub ctid: AtomicU32,
+    /// When it was held under kernel.shm_rmid_forced: see [`super::forced`].
+    pub forced: AtomicU64,
     pub holders: [AtomicU64; HOLDERS],
 }
 

@@ -21,6 +21,7 @@ use super::claims::Claimed;
 use super::layout::{GENERATIONS, HOLDER_SEQUENCES, Holder, Layout, PROCESSES, Process, ProcessWord};
 use super::registry::Registry;
 use crate::errno::Errno;
+use crate::ledger::liveness;
 use crate::map::{Mapping, View};
 use crate::sys::{self, File, Parked};
 
@@ -82,6 +83,9 @@ pub struct OwnLife(View<Own>);
 struct Own {
     life: AtomicU64,
     pid: AtomicU64,
+    /// When the process began, 0 until it is asked for, and its PID namespace.
+    start: AtomicU64,
+    pid_ns: AtomicU64,
 }
 
 impl OwnLife {
@@ -104,8 +108,9 @@ impl OwnLife {
 
     /// Forgets it, in a new child.
     pub fn forget(&self) {
-        self.0.life.store(0, SeqCst);
-        self.0.pid.store(0, SeqCst);
+        for word in [&self.0.life, &self.0.pid, &self.0.start] {
+            word.store(0, SeqCst);
+        }
     }
 
     /// The caller's process id.
@@ -124,6 +129,15 @@ impl OwnLife {
     /// False in a vfork child, which has this page in common with its parent.
     pub fn is_caller(&self) -> bool {
         [0, sys::getpid().into()].contains(&self.0.pid.load(Relaxed))
+    }
+
+    /// When the process began, and its PID namespace, as /proc tells; 0 for what it does not.
+    pub fn origin(&self) -> (u64, u64) {
+        if self.0.start.load(SeqCst) == 0 {
+            self.0.pid_ns.store(liveness::namespace(c"/proc/self/ns/pid"), SeqCst);
+            self.0.start.store(liveness::start_time(self.pid()), SeqCst);
+        }
+        (self.0.start.load(SeqCst), self.0.pid_ns.load(SeqCst))
     }
 
     /// Makes `claimed` the process's life, unless another thread was faster; gives the one it has, and whether it is new.
@@ -268,6 +282,11 @@ impl<'a> Asker<'a> {
     /// Asks on behalf of a process with the life `own`.
     pub fn new(registry: &'a Registry, own: Option<Life>) -> Asker<'a> {
         Asker { registry, own, file: None, asked: 0 }
+    }
+
+    /// Who asks, if it has a life.
+    pub fn own(&self) -> Option<Life> {
+        self.own
     }
 
     /// True if the process lives. What can't be found out counts as alive: nothing is taken from anybody by mistake.

@@ -2,8 +2,9 @@
 //!
 //! [`registry`] opens a namespace, [`layout`] says what the registry looks like, [`books`] changes it, [`holders`] counts attaches, [`life`]
 //! tells who is alive, [`claims`] what forks must not hand on, [`files`] keeps segments' memory, [`huge`] that of huge pages, [`kept`] saves the files of destroyed ones, [`memory`] maps it, [`anchors`] make that cheap, [`attachments`] remembers
-//! where, [`pieces`] follows what the host does to them by itself, [`permission`] is the kernel's rules, [`proc`] what /proc shows,
-//! [`quick`] has the commonest calls' quick way, [`truncated`] keeps the loss of a registry from the host; here are the calls. Each checks in the order in which Linux does.
+//! where, [`pieces`] follows what the host does to them by itself, [`forced`] lets segments go without IPC_RMID, [`permission`] is the kernel's rules,
+//! [`proc`] what /proc shows, [`quick`] has the commonest calls' quick way, [`truncated`] keeps the loss of a registry from the host; here are the calls.
+//! Each checks in the order in which Linux does.
 //!
 //! What needs much of the host's stack is `#[inline(never)]`, as in the gate.
 //!
@@ -16,6 +17,7 @@ pub mod check;
 mod claims;
 mod control;
 mod files;
+mod forced;
 mod holders;
 mod huge;
 mod kept;
@@ -36,6 +38,7 @@ use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::path::Path;
 
 use attachments::{Attachment, Attachments};
+use books::Writer;
 use claims::Claimed;
 use holders::Found;
 use layout::{HAS_ANCHORS, MAY_BE_MAPPED, SEGMENTS, Segment, State, Word, id, split};
@@ -169,6 +172,7 @@ impl Userspace {
         let before = self.hint(found);
         let mut hint = before;
         self.registry.hold(found, life, count, &mut hint)?;
+        self.registry.mark(found);
         if hint != before {
             self.hints[found.index % HINTS].store((found.id() as u64) << 32 | hint, SeqCst);
         }
@@ -188,12 +192,16 @@ impl Userspace {
     }
 
     /// The segment with this id, removed or not.
-    #[inline(always)]
+    #[inline(never)]
     fn found(&self, shmid: i32) -> Option<Found<'_>> {
         let found = self.in_slot(shmid)?;
-        // Its last holders may have been killed.
-        let is_gone = found.word.state == State::Removed && self.destroyed(&found);
-        (!is_gone).then_some(found)
+        (!self.is_gone(&found)).then_some(found)
+    }
+
+    /// Its last holders may have been killed.
+    #[inline(always)]
+    fn is_gone(&self, found: &Found<'_>) -> bool {
+        (found.word.state == State::Removed || self.registry.may_force()) && self.destroyed(found)
     }
 
     /// As [`Userspace::found`], or one that nobody holds any more.
@@ -226,6 +234,14 @@ impl Userspace {
     fn get(&self, key: i32, size: u64, flags: i32) -> Result<u64, Errno> {
         if key != libc::IPC_PRIVATE {
             while let Some(found) = self.registry.find(key) {
+                let (index, segment) = found;
+                let seen = Found { index, segment, word: segment.load() };
+                if self.is_gone(&seen) {
+                    if seen.is_still_there() {
+                        break;
+                    }
+                    continue;
+                }
                 if let Some(result) = self.look_up(found, key, size, flags) {
                     return result.map(|shmid| shmid as u64);
                 }
@@ -263,6 +279,7 @@ impl Userspace {
         let registry = &self.registry;
         let header = &registry.layout().header;
         self.settle_limits();
+        self.force();
         if size == 0 || size > header.shmmax.load(SeqCst) {
             return Err(Errno::EINVAL);
         }
@@ -273,6 +290,7 @@ impl Userspace {
         let mut writer = (key != libc::IPC_PRIVATE).then(|| registry.write(life));
         if key != libc::IPC_PRIVATE
             && let Some(found) = registry.find(key)
+            && !self.has_to_go(found, life, writer.as_ref())
             && let Some(result) = self.look_up(found, key, size, flags)
         {
             return result.map(|shmid| shmid as u64);
@@ -334,6 +352,13 @@ impl Userspace {
         Ok(shmid as u64)
     }
 
+    /// Destroys a segment that goes by kernel.shm_rmid_forced, under the lock.
+    #[inline]
+    fn has_to_go(&self, (index, segment): (usize, &Segment), life: Life, writer: Option<&Writer<'_>>) -> bool {
+        let found = || Found { index, segment, word: segment.load() };
+        self.registry.may_force() && self.registry.destroy_if_forced(&found(), life, &mut self.asker(), writer)
+    }
+
     /// Counts a new segment in and fills its slot, which was `before`; returns what makes it visible.
     fn fill(&self, found: &Found<'_>, before: Word, new: New) -> Result<Word, Errno> {
         let registry = &self.registry;
@@ -370,6 +395,7 @@ impl Userspace {
         segment.atime.store(0, Relaxed);
         segment.dtime.store(0, Relaxed);
         segment.more.store(0, Relaxed);
+        self.note_creator(segment, word.owner);
         let has_file = has_file || registry.is_shared() || is_huge;
         let owner = Life::NOBODY;
         Ok(Word { state: State::Live, second: false, locked: false, has_file, may_have_file: has_file, sequence, owner })
@@ -399,16 +425,11 @@ impl Userspace {
             return Err(Errno::EACCES);
         }
         let len = found.segment.mapped_size(self.page_size).ok_or(Errno::ENOMEM)?;
-        if let Place::Free(address) = place {
-            let end = address.checked_add(len).ok_or(Errno::EINVAL)?;
-            // Of a range that goes beyond all addresses mmap would say that first.
-            let frame = 0_u8;
-            if (address..end).contains(&((&raw const frame).addr() as u64)) {
-                return Err(Errno::EINVAL);
-            }
-        }
         let life = self.life()?;
         self.hold(&found, life, 1)?;
+        // Of a range that goes beyond all addresses mmap would say that first.
+        let frame = (&raw const life).addr() as u64;
+        let is_taken = |address: u64| address.checked_add(len).is_none_or(|end| (address..end).contains(&frame));
         let mut attached = Err(Errno::EIDRM);
         let mut attach = || {
             attached = self.registry.attach(&found, len, place, access);
@@ -417,6 +438,7 @@ impl Userspace {
         // Noted first, then looked again: whoever destroys does it the other way round.
         match place {
             _ if !found.is_still_there() => {}
+            Place::Free(address) if is_taken(address) => attached = Err(Errno::EINVAL),
             Place::Over(address) => self.replacing(address..address.saturating_add(len), &mut attach),
             Place::Anywhere | Place::Free(_) => drop(attach()),
         }
@@ -487,10 +509,17 @@ impl Userspace {
         }
     }
 
-    /// Destroys a removed segment that nobody holds any more; true if it did.
+    /// Destroys a segment that nobody holds any more, if it is removed or goes without that; true if it is gone.
     #[cold]
+    #[inline(never)]
     fn destroyed(&self, found: &Found<'_>) -> bool {
-        self.life().is_ok_and(|life| self.registry.destroy_if_free(found, life, &mut self.asker()))
+        let Ok(life) = self.life() else { return false };
+        let (registry, mut asker) = (&self.registry, self.asker());
+        if found.word.state == State::Removed {
+            return registry.destroy_if_free(found, life, &mut asker);
+        }
+        registry.settle_forced(life, &mut asker);
+        registry.destroy_if_forced(found, life, &mut asker, None) || !found.is_still_there()
     }
 
     /// The calling process is about to fork: the child's attaches are counted before fork returns.
@@ -547,6 +576,8 @@ impl Userspace {
 
     /// The calling process ends.
     pub fn leave(&self) {
+        // It may have written the setting, and nothing else.
+        self.force();
         if let Some(life) = self.own.get()
             && self.attachments.count() == 0
         {

@@ -282,3 +282,91 @@ fn blocks_come_and_go() {
     });
     println!("{runs} orders");
 }
+
+/// kernel.shm_rmid_forced is 1.
+fn force(namespace: &Namespace) {
+    fs::write(namespace.dir.path().join("limit.shm_rmid_forced"), "1").unwrap();
+    let Userspace { registry, .. } = &namespace.processes[0];
+    registry.layout().header.forced.store(0, SeqCst);
+    registry.forced_opened();
+}
+
+#[test]
+fn the_last_detach_meets_an_attach_under_rmid_forced() {
+    let namespace = Namespace::new(4);
+    let make = || {
+        namespace.begin_anew();
+        force(&namespace);
+        let shmid = namespace.create(0, libc::IPC_PRIVATE).unwrap();
+        let address = namespace.attach(0, shmid).unwrap();
+        word(address).store(MAGIC, SeqCst);
+        Attached { shmid, address, ..Attached::default() }
+    };
+    let runs = explore(
+        1,
+        make,
+        &[
+            &|run| namespace.detach(0, run.address),
+            &|run| run.second.store(namespace.attach(1, run.shmid).unwrap_or(0), SeqCst),
+            &|run| _ = namespace.nattch(2, run.shmid),
+        ],
+        |run| {
+            let address = run.second.load(SeqCst);
+            if address != 0 {
+                assert_eq!(word(address).load(SeqCst), MAGIC, "what was attached is what was there");
+                assert_eq!(namespace.nattch(2, run.shmid), Ok(1));
+                let another = namespace.attach(3, run.shmid).expect("it has its file");
+                namespace.detach(3, another);
+                namespace.detach(1, address);
+            }
+            assert_eq!(namespace.nattch(2, run.shmid), Err(Errno::EINVAL));
+            namespace.is_empty();
+        },
+    );
+    println!("{runs} orders");
+}
+
+#[test]
+fn the_last_two_detaches_meet_under_rmid_forced() {
+    let namespace = Namespace::new(3);
+    let make = || {
+        namespace.begin_anew();
+        force(&namespace);
+        let shmid = namespace.create(0, libc::IPC_PRIVATE).unwrap();
+        let [address, second] = [0, 1].map(|at| namespace.attach(at, shmid).unwrap());
+        Attached { shmid, address, second: Word64::new(second), ..Attached::default() }
+    };
+    let detach_both: [&dyn Fn(&Attached); 2] =
+        [&|run| namespace.detach(0, run.address), &|run| namespace.detach(1, run.second.load(SeqCst))];
+    let runs = explore(2, make, &[detach_both[0], detach_both[1]], |_| namespace.is_empty());
+    println!("{runs} orders");
+}
+
+/// What is held when it becomes 1 goes with its last detach, however young.
+#[test]
+fn an_attach_meets_rmid_forced() {
+    let namespace = Namespace::new(2);
+    let make = || {
+        namespace.begin_anew();
+        namespace.processes[0].registry.layout().header.forced.store(0, SeqCst);
+        let shmid = namespace.create(0, libc::IPC_PRIVATE).unwrap();
+        let found = namespace.processes[1].found(shmid).unwrap();
+        force(&namespace);
+        (found.index, found.word)
+    };
+    let found =
+        |index: usize, word: Word| Found { index, segment: namespace.processes[1].registry.segment(index).unwrap(), word };
+    // As shmat, from when it has found the segment.
+    let attach = |&(index, word): &(usize, Word)| {
+        let process = &namespace.processes[1];
+        process.hold(&found(index, word), process.life().unwrap(), 1).unwrap();
+    };
+    let runs = explore(2, make, &[&|_| namespace.processes[0].force(), &attach], |&(index, word)| {
+        let (process, found) = (&namespace.processes[1], found(index, word));
+        assert!(found.is_still_there());
+        assert!(process.registry.release(&found, process.life().unwrap(), process.hint(&found)));
+        assert!(process.found(found.id()).is_none());
+        namespace.is_empty();
+    });
+    println!("{runs} orders");
+}

@@ -2,11 +2,9 @@
 //!
 //! What is read is a file in memory, which says what was true when it was opened; the kernel's says it anew after each seek to its start.
 //!
-//! What is written nobody tells us: it goes into a file of the namespace, and is read by whoever needs the limits next. So a number that
+//! What is written nobody tells us: it goes into a file of the namespace, and is read by whoever needs the setting next. So a number that
 //! the kernel would refuse is ignored, and what is open for reading and writing reads as empty. The descriptor holds a lock on the file: until it is
 //! gone, with its last duplicate, there may come more.
-//!
-//! Not supported: setting shm_rmid_forced, which is refused.
 
 use core::ffi::CStr;
 use core::fmt::Write;
@@ -14,6 +12,7 @@ use core::sync::atomic::Ordering::SeqCst;
 
 use super::Userspace;
 use super::layout::{Header, SEGMENTS};
+use super::registry::Registry;
 use crate::atomic::AtomicU64;
 use crate::errno::Errno;
 use crate::names::SHM_STAT_ANY;
@@ -24,24 +23,25 @@ use crate::text::Line;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcFile {
     Segments,
-    Limit(Limit),
-    RmidForced,
+    Setting(Setting),
 }
 
-/// A limit of a namespace.
+/// What can be set of a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
+pub enum Setting {
     Shmmax,
     Shmall,
     Shmmni,
+    /// See [`super::forced`].
+    RmidForced,
 }
 
 const FILES: [(&str, ProcFile); 5] = [
     ("/proc/sysvipc/shm", ProcFile::Segments),
-    ("/proc/sys/kernel/shmmax", ProcFile::Limit(Limit::Shmmax)),
-    ("/proc/sys/kernel/shmall", ProcFile::Limit(Limit::Shmall)),
-    ("/proc/sys/kernel/shmmni", ProcFile::Limit(Limit::Shmmni)),
-    ("/proc/sys/kernel/shm_rmid_forced", ProcFile::RmidForced),
+    ("/proc/sys/kernel/shmmax", ProcFile::Setting(Setting::Shmmax)),
+    ("/proc/sys/kernel/shmall", ProcFile::Setting(Setting::Shmall)),
+    ("/proc/sys/kernel/shmmni", ProcFile::Setting(Setting::Shmmni)),
+    ("/proc/sys/kernel/shm_rmid_forced", ProcFile::Setting(Setting::RmidForced)),
 ];
 
 const HEAD: &[u8] = b"       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      dtime      ctime                   rss                  swap\n";
@@ -69,20 +69,32 @@ fn is_directory(dirfd: i32, path: &[u8]) -> bool {
     sys::read_link(name, &mut [0; 32]).is_ok_and(|dir| dir == path)
 }
 
-impl Limit {
+impl Setting {
+    /// Where a limit is.
     fn place(self, header: &Header) -> &AtomicU64 {
         match self {
-            Limit::Shmmax => &header.shmmax,
-            Limit::Shmall => &header.shmall,
-            Limit::Shmmni => &header.shmmni,
+            Setting::Shmmax => &header.shmmax,
+            Setting::Shmall => &header.shmall,
+            Setting::Shmmni => &header.shmmni,
+            Setting::RmidForced => &header.forced,
+        }
+    }
+
+    /// The highest number that it takes.
+    fn most(self) -> u64 {
+        match self {
+            Setting::Shmmax | Setting::Shmall => u64::MAX,
+            Setting::Shmmni => SEGMENTS as u64,
+            Setting::RmidForced => 1,
         }
     }
 
     fn name(self) -> &'static str {
         match self {
-            Limit::Shmmax => "shmmax",
-            Limit::Shmall => "shmall",
-            Limit::Shmmni => "shmmni",
+            Setting::Shmmax => "shmmax",
+            Setting::Shmall => "shmall",
+            Setting::Shmmni => "shmmni",
+            Setting::RmidForced => "shm_rmid_forced",
         }
     }
 }
@@ -126,10 +138,11 @@ impl Userspace {
     #[inline(never)]
     pub fn open_proc(&self, file: ProcFile, flags: i32) -> Result<File, Errno> {
         self.settle_limits();
+        self.force();
         match file {
             _ if flags & libc::O_ACCMODE == libc::O_RDONLY => self.content(file),
-            ProcFile::Limit(limit) => self.open_limit(limit, flags & libc::O_ACCMODE),
-            ProcFile::Segments | ProcFile::RmidForced => Err(Errno::EACCES),
+            ProcFile::Setting(setting) => self.open_setting(setting, flags & libc::O_ACCMODE),
+            ProcFile::Segments => Err(Errno::EACCES),
         }
     }
 
@@ -147,8 +160,15 @@ impl Userspace {
                     }
                 }
             }
-            ProcFile::Limit(limit) => write_value(&content, limit.place(&self.registry.layout().header).load(SeqCst))?,
-            ProcFile::RmidForced => write_value(&content, 0)?,
+            ProcFile::Setting(setting) => {
+                let value = match setting {
+                    Setting::RmidForced => self.registry.is_forced().into(),
+                    limit => limit.place(&self.registry.layout().header).load(SeqCst),
+                };
+                let mut line = Line::<64>::new();
+                let _ = writeln!(line, "{value}");
+                sys::write_once(content.fd(), line.as_bytes())?;
+            }
         }
         content.for_reading()
     }
@@ -186,22 +206,20 @@ impl Userspace {
         sys::write_once(content.fd(), line.as_bytes())
     }
 
-    /// The file that is to take what the host writes. Who may write there may set the limits: the namespace's owner, and root.
-    fn open_limit(&self, limit: Limit, access: i32) -> Result<File, Errno> {
+    /// The file that is to take what the host writes. Who may write there may set it: the namespace's owner, and root.
+    fn open_setting(&self, setting: Setting, access: i32) -> Result<File, Errno> {
         let (header, uid) = (&self.registry.layout().header, sys::geteuid());
         if self.registry.is_shared() && uid != 0 && u64::from(uid) != header.owner.load(SeqCst) {
             return Err(Errno::EACCES);
         }
-        let file = self.limit_file(limit, access | libc::O_CREAT | libc::O_TRUNC)?;
+        let file = self.registry.setting_file(setting, access | libc::O_CREAT | libc::O_TRUNC)?;
         sys::set_mode(&file, if self.registry.is_shared() { 0o644 } else { 0o600 })?;
         file.lock_byte(0);
-        header.limits_written.fetch_add(1, SeqCst);
+        match setting {
+            Setting::RmidForced => self.registry.forced_opened(),
+            _ => _ = header.limits_written.fetch_add(1, SeqCst),
+        }
         Ok(file)
-    }
-
-    fn limit_file(&self, limit: Limit, flags: i32) -> Result<File, Errno> {
-        let path = self.registry.path(format_args!("limit.{}", limit.name()))?;
-        File::open(path.as_c_str(), flags | libc::O_NOFOLLOW, 0o600)
     }
 
     /// Takes over what has been written to the limits' files.
@@ -219,18 +237,10 @@ impl Userspace {
     fn read_limits(&self, written: u64) {
         let header = &self.registry.layout().header;
         let mut more = false;
-        for limit in [Limit::Shmmax, Limit::Shmall, Limit::Shmmni] {
-            let file = match self.limit_file(limit, libc::O_RDONLY) {
-                Ok(file) => file,
-                Err(errno) => {
-                    more |= errno != Errno::ENOENT;
-                    continue;
-                }
-            };
-            // Asked first: what was written before the lock went is read below.
-            more |= file.is_byte_locked(0).unwrap_or(true);
-            let value = file.read(&mut [0; 64]).ok().and_then(number);
-            if let Some(value) = value.filter(|&value| limit != Limit::Shmmni || value <= SEGMENTS as u64) {
+        for limit in [Setting::Shmmax, Setting::Shmall, Setting::Shmmni] {
+            let (value, may_change) = self.registry.read_setting(limit);
+            more |= may_change;
+            if let Some(value) = value {
                 limit.place(header).store(value, SeqCst);
             }
         }
@@ -241,10 +251,24 @@ impl Userspace {
     }
 }
 
-fn write_value(content: &File, value: u64) -> Result<(), Errno> {
-    let mut line = Line::<64>::new();
-    let _ = writeln!(line, "{value}");
-    sys::write_once(content.fd(), line.as_bytes())
+impl Registry {
+    fn setting_file(&self, setting: Setting, flags: i32) -> Result<File, Errno> {
+        let path = self.path(format_args!("limit.{}", setting.name()))?;
+        File::open(path.as_c_str(), flags | libc::O_NOFOLLOW, 0o600)
+    }
+
+    /// What was written to a setting's file, if it is a number that the setting takes, and whether more may come.
+    #[inline(never)]
+    pub fn read_setting(&self, setting: Setting) -> (Option<u64>, bool) {
+        let file = match self.setting_file(setting, libc::O_RDONLY) {
+            Ok(file) => file,
+            Err(errno) => return (None, errno != Errno::ENOENT),
+        };
+        // Asked first: what was written before the lock went is read below.
+        let more = file.is_byte_locked(0).unwrap_or(true);
+        let value = file.read(&mut [0; 64]).ok().and_then(number);
+        (value.filter(|&value| value <= setting.most()), more)
+    }
 }
 
 #[cfg(test)]
@@ -297,12 +321,12 @@ mod tests {
     fn files_are_known_by_their_whole_paths_and_by_their_directories() {
         let in_tree = |path: &[u8]| ProcFile::named(libc::AT_FDCWD, path);
         assert_eq!(in_tree(b"/proc/sysvipc/shm"), Some(ProcFile::Segments));
-        assert_eq!(in_tree(b"/proc/sys/kernel/shmmni"), Some(ProcFile::Limit(Limit::Shmmni)));
+        assert_eq!(in_tree(b"/proc/sys/kernel/shmmni"), Some(ProcFile::Setting(Setting::Shmmni)));
         for other in [b"".as_slice(), b"shm", b"/shm", b"sysvipc/shm", b"/proc/sysvipc/sem", b"/proc/sys/kernel/shmmaxx"] {
             assert_eq!(in_tree(other), None, "{}", other.escape_ascii());
         }
         let dir = File::open(c"/proc/sys", libc::O_RDONLY | libc::O_DIRECTORY, 0).unwrap();
-        assert_eq!(ProcFile::named(dir.fd(), b"kernel/shmall"), Some(ProcFile::Limit(Limit::Shmall)));
+        assert_eq!(ProcFile::named(dir.fd(), b"kernel/shmall"), Some(ProcFile::Setting(Setting::Shmall)));
         assert_eq!(ProcFile::named(dir.fd(), b"shmall"), None);
     }
 }

@@ -1,14 +1,16 @@
 //! A namespace's segments as a person wants to see them: read from outside, changing nothing, without a lock.
 //!
-//! What the kernel shows of its own in /proc/sysvipc/shm, and who holds a segment, which there only /proc/*/maps tells. Removed segments that nobody
-//! holds any more are left out: the next who looks for one destroys it.
+//! What the kernel shows of its own in /proc/sysvipc/shm, and who holds a segment, which there only /proc/*/maps tells. Segments that nobody
+//! holds any more are left out if they are removed, or go by kernel.shm_rmid_forced: the next who looks for one destroys it.
 
 use core::sync::atomic::Ordering::SeqCst;
 use std::path::{Path, PathBuf};
 
 use super::check::{holders, is_alive, lives, open};
 use super::files::REMOVED;
+use super::holders::Found;
 use super::layout::{ProcessWord, Segment as Slot, State, Word, id};
+use super::life::Asker;
 use super::registry::Registry;
 
 /// A segment, with the fields of a shmid_ds.
@@ -82,6 +84,9 @@ fn segment(registry: &Registry, index: usize, slot: &Slot, alive: &[bool]) -> Op
     let shmid = id(index, word.sequence);
     let holders = live_holders(registry, slot, word, shmid, alive);
     let nattch = holders.iter().map(|(_, count)| count).sum();
+    if nattch == 0 && registry.goes(&Found { index, segment: slot, word }, &mut Asker::new(registry, None)) {
+        return None;
+    }
     // IPC_SET fills the other owner and then switches: the one that was valid before and after the look is whole.
     loop {
         let owner = slot.owner(word);
