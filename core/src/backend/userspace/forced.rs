@@ -1,6 +1,6 @@
 //! kernel.shm_rmid_forced: while it is 1 a segment goes with its last attach, removed or not, and with its creator if nobody has it attached.
 //!
-//! [`Header::forced`] tells whether it is 1. What is said in its lower byte, which mostly is 0, sends look-ups and IPC_STAT off their quick way: to
+//! [`super::layout::Header::forced`] tells whether it is 1. Anything in its lowest byte, which mostly is 0, sends look-ups and IPC_STAT off their quick way: to
 //! them the rest costs a load.
 //!
 //! Nobody tells us of an end, as elsewhere here: whoever looks for a segment asks whether it goes. Nobody holds it, and it has a mark,
