@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     let mut trials = trials![
         holders_are_found_with_their_addresses,
         holders_in_user_space_are_found_by_their_files,
+        holders_of_a_segment_that_was_left_a_file_are_found,
         what_is_mapped_and_not_attached_is_no_attach,
         the_same_id_in_another_ipc_namespace_is_another_segment,
         a_removed_segment_tells_the_key_it_had,
@@ -102,6 +103,25 @@ fn holders_in_user_space_are_found_by_their_files() {
     assert_eq!((&show["nattch"], &show["attaches_seen"]), (&3.into(), &3.into()));
     let of = |pid| holders(&show).into_iter().find(|(one, ..)| *one == pid).unwrap().1;
     assert_eq!((of(one), of(two)), (vec!["rw-".to_owned()], vec!["r--".to_owned()]));
+}
+
+fn holders_of_a_segment_that_was_left_a_file_are_found() {
+    let (namespace, own) = (Namespace::fresh(), Named::new("left"));
+    let mut agent = own.agent_in(&namespace);
+    let pid = agent.number("pid");
+    for _ in 0..40 {
+        let id = agent.number("get 0 9000 0600");
+        let at = agent.number(&format!("at {id}"));
+        if mapped(pid, &format!("/segment.{id}")).is_empty() {
+            let shown = shown(&namespace, &["--namespace", &own.name, &id.to_string()]);
+            let starts: Vec<_> = holders(&shown).into_iter().map(|(pid, _, starts)| (pid, starts.len())).collect();
+            assert_eq!((&shown["nattch"], starts), (&1.into(), vec![(pid, 1)]));
+            return;
+        }
+        agent.number(&format!("dt {at}"));
+        agent.number(&format!("rm {id}"));
+    }
+    panic!("no file was left to a later segment");
 }
 
 fn what_is_mapped_and_not_attached_is_no_attach() {

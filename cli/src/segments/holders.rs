@@ -166,9 +166,9 @@ impl Wanted {
                 }
                 Place::Userspace { dir, .. } => {
                     // Without a file nobody can have it mapped.
-                    let Some(meta) = survey::file(dir, segment.id).and_then(|path| fs::metadata(path).ok()) else { continue };
+                    let Some(meta) = survey::file(dir, segment.file).and_then(|path| fs::metadata(path).ok()) else { continue };
                     let (major, minor) = (libc::major(meta.dev()), libc::minor(meta.dev()));
-                    let name = format!("/segment.{}", segment.id);
+                    let name = format!("/segment.{}", segment.file);
                     wanted.files.insert((meta.ino(), format!("{major:02x}:{minor:02x}")), File { at, name });
                 }
             }

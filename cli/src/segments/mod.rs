@@ -85,6 +85,8 @@ pub struct Segment {
     pub cgid: u32,
     /// In bytes, as asked for.
     pub size: u64,
+    /// In user space, the number of its file.
+    pub file: i32,
     /// Bytes in memory, and swapped out; `None` if that can't be known.
     pub rss: Option<u64>,
     pub swap: Option<u64>,

@@ -121,6 +121,7 @@ fn from_registry(segment: survey::Segment, place: &Rc<Place>, live: &[u32], proc
         cuid: segment.cuid,
         cgid: segment.cgid,
         size: segment.size,
+        file: segment.file,
         rss: Some(segment.resident),
         // tmpfs counts what is swapped out as resident.
         swap: None,

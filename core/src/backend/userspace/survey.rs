@@ -26,6 +26,8 @@ pub struct Segment {
     pub cgid: u32,
     /// In bytes, as asked for.
     pub size: u64,
+    /// The number of its file, for [`file`]: its own id, or that of a segment before it which left it the file.
+    pub file: i32,
     /// Bytes in memory or swapped out: tmpfs does not tell which.
     pub resident: u64,
     /// Attaches of processes that live.
@@ -70,9 +72,9 @@ pub fn survey(dir: &Path) -> Result<Survey, String> {
     })
 }
 
-/// The file of a segment's memory; `None` while it has none, as before its first attach.
-pub fn file(dir: &Path, shmid: i32) -> Option<PathBuf> {
-    let name = format!("segment.{shmid}");
+/// The file of a segment's memory, by its number; `None` while it has none, as before its first attach.
+pub fn file(dir: &Path, number: i32) -> Option<PathBuf> {
+    let name = format!("segment.{number}");
     [dir.join(&name), dir.join(REMOVED).join(&name)].into_iter().find(|path| path.is_file())
 }
 
@@ -111,7 +113,8 @@ fn segment(registry: &Registry, index: usize, slot: &Slot, alive: &[bool]) -> Op
             cuid: creator as u32,
             cgid: (creator >> 32) as u32,
             size: slot.size.load(SeqCst),
-            resident: if word.has_file { registry.resident(shmid) } else { 0 },
+            file: slot.file_id(index),
+            resident: if word.has_file { registry.resident(slot.file_id(index)) } else { 0 },
             nattch,
             cpid: slot.cpid.load(SeqCst),
             lpid: slot.lpid.load(SeqCst),
