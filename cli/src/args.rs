@@ -63,7 +63,8 @@ pub enum Command {
         arg_required_else_help = true,
         long_about = "Lists, makes, removes and checks namespaces of the userspace backend. A namespace is a directory in which the \
                       processes that name it with SHMGATE_NAMESPACE have their segments: a name means one of \
-                      /dev/shm/shmgate-UID, or a shared one in /dev/shm, an absolute path the directory itself.",
+                      /dev/shm/shmgate-UID, or a shared one in /dev/shm, an absolute path the directory itself.\n\n\
+                      A name is 1 to 64 letters, digits, - _ . and begins with neither - nor .; a directory's path has at most 200 bytes.",
         after_help = "Examples:
   shmgate namespace list
   shmgate namespace remove default"

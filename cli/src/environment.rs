@@ -10,7 +10,8 @@ use std::process::Command;
 
 use shmgate_core::backend::kernel::{Functions, Kernel};
 use shmgate_core::backend::userspace::check;
-use shmgate_core::backend::userspace::registry::{Registry, directory};
+use shmgate_core::backend::userspace::place::directory;
+use shmgate_core::backend::userspace::registry::Registry;
 use shmgate_core::backend::{Choice, Served};
 use shmgate_core::config::{Config, log_target};
 use shmgate_core::errno::Errno;

@@ -13,7 +13,7 @@ use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use shmgate_core::backend::userspace::check::{self, Limits};
-use shmgate_core::backend::userspace::registry::directory;
+use shmgate_core::backend::userspace::place::directory;
 
 use crate::failure::{FAILED, Failure, words};
 use crate::{members, system};

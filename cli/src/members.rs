@@ -14,7 +14,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use shmgate_core::backend::userspace::check;
-use shmgate_core::backend::userspace::registry::directory;
+use shmgate_core::backend::userspace::place::directory;
 use shmgate_core::session::Session;
 
 /// How long, and how often, a process is looked at that seems to be at an exec.

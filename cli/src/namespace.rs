@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use shmgate_core::backend::userspace::check::{self, Hold, Limits, Usage};
-use shmgate_core::backend::userspace::registry::{SHARED, directory, root, shared_directory};
+use shmgate_core::backend::userspace::place::{SHARED, directory, root, shared_directory};
 
 use crate::args::CreateOptions;
 use crate::failure::{FAILED, Failure, quoted, say, words, written};
@@ -137,10 +137,7 @@ pub fn create(options: &CreateOptions) -> Result<u8, Failure> {
         let hint = format!("use another name, or remove it with: shmgate namespace remove {}", quoted(&dir));
         return Err(Failure::new(FAILED, format!("namespace {}: is there already; {hint}", dir.display())));
     }
-    check::create(&dir, &Limits { shmmax, shmmni, shmall }, shared).map_err(|error| {
-        let hint = if dir.parent().is_some_and(Path::is_dir) { "" } else { "; the directory above it has to be there" };
-        Failure::new(FAILED, format!("{error}{hint}"))
-    })?;
+    check::create(&dir, &Limits { shmmax, shmmni, shmall }, shared).map_err(|error| Failure::new(FAILED, error))?;
     Ok(0)
 }
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use common::{Named, place, refused, shmgate, until_ended};
 use shmgate_core::backend::userspace::layout::{Header, Layout};
-use shmgate_core::backend::userspace::registry::directory;
+use shmgate_core::backend::userspace::place::directory;
 use shmgate_testkit::compile::program;
 use shmgate_testkit::run::TIMEOUT;
 use shmgate_testkit::{Agent, Namespace, Run, Status, Userspace, root_trials, run_trials, trials};
@@ -24,11 +24,14 @@ fn main() -> ExitCode {
         a_shared_namespace_is_removed_whole_or_not_at_all,
         limits_of_a_shared_namespace_are_its_owners_to_set,
         only_a_trusted_shared_namespace_is_found_by_its_name,
+        where_none_can_be_made_the_cause_is_said,
     ];
     let mut trials = trials![
         a_shared_namespace_is_made_listed_and_removed,
         a_namespace_is_made_with_limits_listed_and_removed,
         names_that_are_none_are_refused,
+        what_can_not_be_made_leaves_nothing,
+        a_directory_that_can_not_be_one_is_said_with_what_helps,
         a_namespace_in_use_is_not_removed,
         only_its_own_files_are_removed,
         a_healthy_namespace_is_ok_while_it_is_used,
@@ -226,9 +229,13 @@ fn only_a_trusted_shared_namespace_is_found_by_its_name() {
 
 fn names_that_are_none_are_refused() {
     let temp = place();
-    for name in ["", ".x", "a/b", "a b"] {
+    for name in ["", ".x", "-x", "a/b", "a b", &"x".repeat(65)] {
+        let rule = ["is no namespace", "1 to 64 letters", "neither - nor .", "absolute directory"];
         for command in ["create", "remove", "check"] {
-            refused(&namespace(&[command, name]).output(), 2, &["is no namespace", "absolute directory"]);
+            refused(&namespace(&[command, "--", name]).output(), 2, &rule);
+        }
+        if !name.is_empty() {
+            refused(&shmgate(["run", "--", "true"]).env("SHMGATE_NAMESPACE", name).output(), 2, &rule);
         }
     }
     refused(&namespace(&["create", "--shmmni", "32769", "x"]).output(), 2, &["at most 32768"]);
@@ -252,6 +259,58 @@ fn names_that_are_none_are_refused() {
     fs::write(temp.path().join("lives"), "").unwrap();
     refused(&namespace(&["remove", "--force", temp.path().to_str().unwrap()]).output(), 1, &["there is none"]);
     assert!(temp.path().join("lives").exists());
+}
+
+fn what_can_not_be_made_leaves_nothing() {
+    let (_temp, dir) = away();
+    let name = dir.to_str().unwrap();
+    let limited = ["-c", "ulimit -f 100; exec \"$@\"", "sh"];
+    let create = ["namespace", "create", name];
+    let run = ["run", "--backend", "userspace", "--namespace", name, "--", "true"];
+    for (arguments, status) in [(&create[..], 1), (&run, 2)] {
+        let said = Run::new("sh").args(limited).arg(shmgate_testkit::command()).args(arguments).output();
+        refused(&said, status, &["can't be made: File too large", "KiB", "ulimit -f"]);
+        assert!(!dir.exists());
+    }
+    let long = dir.with_file_name("x".repeat(201 - dir.parent().unwrap().as_os_str().len() - 1));
+    for (arguments, status) in [(&create[..2], 1), (&run[..4], 2)] {
+        let said = shmgate(arguments).arg(&long).args(if status == 2 { &["true"][..] } else { &[] }).output();
+        refused(&said, status, &["has too long a path", "at most 200 bytes"]);
+        assert!(!long.exists());
+    }
+}
+
+fn where_none_can_be_made_the_cause_is_said() {
+    let mounted = |options: &str, script: &str| {
+        let script = format!("mount -t tmpfs {options} none /dev/shm && {script}");
+        Run::new("unshare").args(["--mount", "sh", "-c", &script]).arg(shmgate_testkit::command()).output()
+    };
+    let create = "\"$0\" namespace create x";
+    let said = mounted("-o size=256k", &format!("{create} || {{ ls /dev/shm/shmgate-0; exit 1; }}"));
+    refused(&said, 1, &["can't be made: No space left on device", "it needs", "KiB"]);
+    assert_eq!(said.stdout, "");
+    let said = mounted("-o ro", create);
+    refused(&said, 1, &["Read-only file system", "SHMGATE_NAMESPACE=/some/directory"]);
+    assert!(!said.stderr.contains("above"), "{said}");
+    // Somebody else was there first.
+    let said = mounted("-o mode=1777", &format!("mkdir /dev/shm/shmgate-0 && chown 65534 /dev/shm/shmgate-0 && {create}"));
+    refused(&said, 1, &["/dev/shm/shmgate-0: belongs to user 65534", "SHMGATE_NAMESPACE=/some/directory"]);
+    let said = mounted("-o mode=1777", "\"$0\" namespace create /");
+    refused(&said, 1, &["namespace /: is open to others", "name a new one in it"]);
+    assert!(!said.stderr.contains("chmod") && !said.stderr.contains("above"), "{said}");
+}
+
+fn a_directory_that_can_not_be_one_is_said_with_what_helps() {
+    let (_temp, dir) = away();
+    let create = || namespace(&["create", dir.to_str().unwrap()]).output();
+    fs::write(&dir, "").unwrap();
+    refused(&create(), 1, &["is not a directory; name one"]);
+    fs::remove_file(&dir).unwrap();
+    fs::create_dir(&dir).unwrap();
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+    refused(&create(), 1, &["is open to others (mode 0755)", &format!("chmod 700 {}", dir.display())]);
+    fs::write(dir.join("other"), "").unwrap();
+    refused(&create(), 1, &["is open to others (mode 0755)", "name a new one in it"]);
 }
 
 fn a_namespace_in_use_is_not_removed() {

@@ -17,7 +17,7 @@ fn a_namespace_that_is_not_used_is_said() {
     assert!(said.starts_with("shmgate: warning: --namespace is not used") && said.lines().count() == 1, "{said}");
     run(&["-q"]).silent();
     run(&["--backend", "userspace"]).silent();
-    let dir = shmgate_core::backend::userspace::registry::directory("test-unused").unwrap();
+    let dir = shmgate_core::backend::userspace::place::directory("test-unused").unwrap();
     Run::new(shmgate_testkit::command()).args(["namespace", "remove"]).arg(dir).output().silent();
 }
 

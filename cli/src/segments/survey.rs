@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use shmgate_core::backend::userspace::survey::{self, survey};
-use shmgate_core::backend::userspace::{check, registry};
+use shmgate_core::backend::userspace::{check, place};
 
 use super::options::Where;
 use super::processes::{Processes, Who};
@@ -101,7 +101,7 @@ impl Survey {
 /// The namespace that the environment names, if it is a directory of its own: those with names are found anyway.
 fn of_environment() -> Option<namespace::Named> {
     let name = variable("SHMGATE_NAMESPACE")?.into_string().ok()?;
-    let dir = registry::directory(&name).ok().filter(|dir: &PathBuf| Path::new(&name).is_absolute() && check::exists(dir))?;
+    let dir = place::directory(&name).ok().filter(|dir: &PathBuf| Path::new(&name).is_absolute() && check::exists(dir))?;
     Some(namespace::Named { name, dir, is_shared: false })
 }
 

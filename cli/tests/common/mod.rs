@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use shmgate_core::backend::userspace::registry::{directory, shared_directory};
+use shmgate_core::backend::userspace::place::{directory, shared_directory};
 use shmgate_testkit::compile::program;
 use shmgate_testkit::process::readable;
 use shmgate_testkit::{Agent, Namespace, Outcome, Run, Status, command};

@@ -9,8 +9,8 @@ use once_cell::race::OnceRef;
 
 use super::kernel::Kernel;
 use super::userspace::Userspace;
+use super::userspace::place::directory;
 use super::userspace::proc::ProcFile;
-use super::userspace::registry::directory;
 use super::{Backend, advice};
 use crate::call::Call;
 use crate::errno::Errno;

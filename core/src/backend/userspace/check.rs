@@ -9,7 +9,7 @@ use std::fs::{self, File as StdFile, FileType, Permissions};
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use super::layout::{
     BLOCKS, Block, HOLDER_SEQUENCES, Holder, Layout, MAGIC, PROCESSES, SEGMENTS, Segment, State, VERSION, Word, id, split,
 };
 use super::life::{Asker, Life, life_byte};
-use super::registry::{Registry, directory};
+use super::registry::Registry;
 use crate::sys::{self, File};
 
 /// How often, and after how long, a namespace is looked at again that has a fault: somebody may be in the middle of something.
@@ -97,21 +97,9 @@ pub(super) fn open(dir: &Path) -> Result<Registry, String> {
 /// # Errors
 /// A message for people: there is one, or it can't be made.
 pub fn create(dir: &Path, limits: &Limits, shared: bool) -> Result<(), String> {
-    // That of the user's namespaces is made by the first of them.
-    let users = directory("default")?;
-    if let Some(parent) = dir.parent().filter(|parent| users.parent() == Some(parent)) {
-        // That it is there is no matter: whether it is private is looked at below.
-        let _ = fs::DirBuilder::new().mode(0o700).create(parent);
-    }
-    match fs::DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            if exists(dir) {
-                let hint = format!("use another name, or remove it with: shmgate namespace remove {}", dir.display());
-                return Err(fault(dir, format!("is there already; {hint}")));
-            }
-        }
-        Err(error) => return Err(fault(dir, words(&error))),
-        Ok(()) => {}
+    if exists(dir) {
+        let hint = format!("use another name, or remove it with: shmgate namespace remove {}", dir.display());
+        return Err(fault(dir, format!("is there already; {hint}")));
     }
     let registry = Registry::open_or_create(dir)?;
     let header = &registry.layout().header;
@@ -122,7 +110,11 @@ pub fn create(dir: &Path, limits: &Limits, shared: bool) -> Result<(), String> {
     }
     if shared {
         header.shared.store(1, SeqCst);
-        share(dir).map_err(|error| fault(dir, words(&error)))?;
+        share(dir).map_err(|error| {
+            // Half of it is no use to anybody.
+            let _ = remove(dir);
+            fault(dir, words(&error))
+        })?;
     }
     Ok(())
 }

@@ -28,6 +28,7 @@ mod memory;
 mod orders;
 mod permission;
 mod pieces;
+pub mod place;
 pub mod proc;
 mod quick;
 pub mod registry;

@@ -18,7 +18,7 @@ impl Namespace {
     fn new(processes: usize) -> Namespace {
         use std::os::unix::fs::PermissionsExt;
         let private = fs::Permissions::from_mode(0o700);
-        let dir = tempfile::Builder::new().prefix("shmgate-test-").permissions(private).tempdir_in(registry::root()).unwrap();
+        let dir = tempfile::Builder::new().prefix("shmgate-test-").permissions(private).tempdir_in(place::root()).unwrap();
         let processes = (0..processes).map(|_| Userspace::open(dir.path()).unwrap()).collect();
         Namespace { dir, processes }
     }

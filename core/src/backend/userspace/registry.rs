@@ -1,21 +1,17 @@
 //! A namespace's directory: the registry that all its processes map, the file of lives, and a file a segment.
-//!
-//! A private namespace belongs to one user, and nobody else can look into it: a directory that is another user's, open to others, or a
-//! symbolic link that somebody put into the way, is refused. A shared one is a directory like /tmp, in which everybody may make files
-//! and remove their own; by a name only that of root or of the caller is found.
 
 use core::ffi::CStr;
 use core::fmt::Write;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::ffi::CString;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::path::Path;
 
 use super::anchors::Anchors;
 use super::claims::Claims;
 use super::layout::{Block, Layout, MAGIC, Process, SEGMENTS, Segment, State, VERSION};
+use super::place::Place;
 use crate::atomic::AtomicU64;
 use crate::errno::Errno;
 use crate::map::{Mapping, View};
@@ -70,89 +66,8 @@ impl Write for PathBuffer {
     }
 }
 
-/// The directory that a value of `SHMGATE_NAMESPACE` means: a name, or an absolute path.
-///
-/// # Errors
-/// A message for people.
-pub fn directory(namespace: &str) -> Result<PathBuf, String> {
-    let shared = shared_directory(namespace)?;
-    let is_trusted = |meta: fs::Metadata| meta.is_dir() && (meta.uid() == 0 || meta.uid() == sys::geteuid());
-    if namespace.starts_with('/') || fs::symlink_metadata(&shared).is_ok_and(is_trusted) {
-        return Ok(shared);
-    }
-    Ok(base().join(namespace))
-}
-
-/// The directory of the shared namespace with this name, whether there is one or not; an absolute path is one as it is.
-///
-/// # Errors
-/// A message for people.
-pub fn shared_directory(namespace: &str) -> Result<PathBuf, String> {
-    if namespace.starts_with('/') {
-        // Without slashes and dots at the end: behind those the kernel follows a link.
-        return Ok(Path::new(namespace).components().collect());
-    }
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if namespace.is_empty() || namespace.starts_with('.') || namespace.len() > 64 || !namespace.bytes().all(plain) {
-        return Err(format!(
-            "\"{}\" is no namespace: use a name of letters, digits, - _ . or an absolute directory",
-            namespace.escape_debug()
-        ));
-    }
-    Ok(root().join([SHARED, namespace].concat()))
-}
-
-/// What the names of shared namespaces' directories begin with, beside those of users.
-pub const SHARED: &str = "shmgate-shared-";
-
-/// Where shared namespaces and users' directories are.
-pub fn root() -> &'static Path {
-    Path::new(if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "/tmp" })
-}
-
-/// Where the calling user's named namespaces are.
-fn base() -> PathBuf {
-    root().join(format!("shmgate-{}", sys::geteuid()))
-}
-
-/// The owner of a directory that is open to everybody, as that of a shared namespace is.
-fn open_to_all(dir: &Path) -> Option<u32> {
-    let meta = fs::symlink_metadata(dir).ok()?;
-    (meta.is_dir() && meta.mode() & 0o1777 == 0o1777).then_some(meta.uid())
-}
-
-fn private(dir: &Path) -> Result<(), String> {
-    let fault = |what: &str| Err(format!("namespace {}: {what}", dir.display()));
-    let meta = match fs::symlink_metadata(dir) {
-        Err(error) => return fault(words(&error)),
-        Ok(meta) => meta,
-    };
-    if meta.is_symlink() {
-        return fault("is a symbolic link; name the directory itself");
-    }
-    if !meta.is_dir() {
-        return fault("is not a directory");
-    }
-    if meta.uid() != sys::geteuid() {
-        return fault(&format!("belongs to user {}, not to you; use a namespace of your own", meta.uid()));
-    }
-    if meta.mode() & 0o077 != 0 {
-        return fault(&format!("is open to others (mode {:04o}); use a directory of mode 0700", meta.mode() & 0o777));
-    }
-    Ok(())
-}
-
-fn words(error: &io::Error) -> &'static str {
-    Errno(error.raw_os_error().unwrap_or(libc::EIO)).text()
-}
-
-fn make_directory(dir: &Path) -> Result<(), String> {
-    match fs::DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(format!("namespace {}: {}; use another with SHMGATE_NAMESPACE", dir.display(), words(&error)))
-        }
-        _ => private(dir),
-    }
+fn fault(dir: &Path, what: &str) -> String {
+    format!("namespace {}: {what}", dir.display())
 }
 
 const OPEN: &str = "is open to others; use a directory of mode 0700, or make it with: shmgate namespace create --shared";
@@ -163,43 +78,49 @@ impl Registry {
     /// # Errors
     /// A message for people: it can't be made, is not the caller's, or is damaged.
     pub fn open_or_create(dir: &Path) -> Result<Registry, String> {
-        if dir.parent() == Some(&base()) {
-            make_directory(&base())?;
-        }
-        let shared_by = open_to_all(dir);
-        if shared_by.is_none() {
-            make_directory(dir)?;
-        }
-        let fault = |what: &str| format!("namespace {}: {what}", dir.display());
-        let path = |name: &str| CString::new(dir.join(name).as_os_str().as_bytes()).map_err(|_| fault("has a NUL in its name"));
-        if dir.as_os_str().len() > 200 {
-            return Err(fault("has too long a path; use one of at most 200 bytes"));
-        }
-        let registry = path("registry")?;
         for _ in 0..100 {
-            match File::open(&registry, libc::O_RDWR | libc::O_NOFOLLOW, 0) {
-                Ok(file) => {
-                    let layout = map(&file).map_err(|what| fault(&what))?;
-                    let by = sys::stat_fd(file.fd()).map_err(|errno| fault(errno.text()))?.st_uid;
-                    if shared_by.is_some_and(|owner| owner != by || layout.header.shared.load(SeqCst) == 0) {
-                        return Err(fault(OPEN));
-                    }
-                    return Ok(Registry {
-                        dir: path("")?,
-                        layout,
-                        is_shared: shared_by.is_some(),
-                        thread: AtomicU64::new(0),
-                        kept_lives: Parked::anywhere(),
-                        claims: Claims::default(),
-                        anchors: Anchors::new().map_err(|errno| fault(errno.text()))?,
-                    });
-                }
-                Err(Errno::ENOENT) if shared_by.is_some() => return Err(fault(OPEN)),
-                Err(Errno::ENOENT) => create(dir).map_err(|errno| fault(&format!("can't be made: {}", errno.text())))?,
-                Err(errno) => return Err(fault(errno.text())),
+            let place = Place::find_or_make(dir)?;
+            let opened = Registry::open(dir, &place);
+            if opened.is_err() && place.is_made {
+                // What could not be filled goes again; it is another's if it is not empty.
+                let _ = fs::remove_dir(dir);
+            }
+            if let Some(registry) = opened? {
+                return Ok(registry);
             }
         }
-        Err(fault("comes and goes; is somebody removing it?"))
+        Err(fault(dir, "comes and goes; is somebody removing it?"))
+    }
+
+    /// `None` if it was made just now, or its directory is gone meanwhile.
+    fn open(dir: &Path, place: &Place) -> Result<Option<Registry>, String> {
+        let fault = |what: &str| fault(dir, what);
+        let path = |name: &str| CString::new(dir.join(name).as_os_str().as_bytes()).map_err(|_| fault("has a NUL in its name"));
+        let file = match File::open(&path("registry")?, libc::O_RDWR | libc::O_NOFOLLOW, 0) {
+            Ok(file) => file,
+            Err(Errno::ENOENT) if place.shared_by.is_some() => return Err(fault(OPEN)),
+            Err(Errno::ENOENT) => {
+                return match create(dir) {
+                    Ok(()) | Err(Errno::ENOENT) => Ok(None),
+                    Err(errno) => Err(fault(&format!("can't be made: {}", why_not(errno)))),
+                };
+            }
+            Err(errno) => return Err(fault(errno.text())),
+        };
+        let layout = map(&file).map_err(|what| fault(&what))?;
+        let by = sys::stat_fd(file.fd()).map_err(|errno| fault(errno.text()))?.st_uid;
+        if place.shared_by.is_some_and(|owner| owner != by || layout.header.shared.load(SeqCst) == 0) {
+            return Err(fault(OPEN));
+        }
+        Ok(Some(Registry {
+            dir: path("")?,
+            layout,
+            is_shared: place.shared_by.is_some(),
+            thread: AtomicU64::new(0),
+            kept_lives: Parked::anywhere(),
+            claims: Claims::default(),
+            anchors: Anchors::new().map_err(|errno| fault(errno.text()))?,
+        }))
     }
 
     /// Its directory, for people.
@@ -333,6 +254,18 @@ fn map(file: &File) -> Result<View<Layout>, String> {
         return Err("was made by another version of shmgate; use another, or remove it when nobody uses it".into());
     }
     Ok(layout)
+}
+
+/// Why a registry can't be made, and what it would need.
+fn why_not(errno: Errno) -> String {
+    let kib = |bytes: usize| bytes.div_ceil(1024);
+    match errno {
+        Errno::EFBIG => {
+            format!("{}; its registry is a file of {} KiB, and ulimit -f allows less", errno.text(), kib(size_of::<Layout>()))
+        }
+        Errno::ENOSPC => format!("{}; it needs {} KiB there, beside its segments", errno.text(), kib(FIXED)),
+        _ => errno.text().to_owned(),
+    }
 }
 
 /// Makes a registry that nobody sees until it is whole.
