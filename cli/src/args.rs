@@ -148,9 +148,10 @@ pub enum NamespaceCommand {
   shmgate namespace check --repair default
 
 What --repair mends:
-  totals and chains, the lock of a process that is gone, segments that nobody
-  holds and that are removed or go by shm_rmid_forced, blocks of holders and
-  files of segments that are gone"
+  totals and chains, the lock of a process that is gone, blocks of holders
+  and files of segments that are gone. It gives back segments that nobody holds
+  and that are removed or go by shm_rmid_forced, too: the next call that creates
+  would, they are no fault"
     )]
     Check {
         /// Mend what can be mended

@@ -15,13 +15,14 @@ use std::time::Duration;
 
 use super::books::{Writer, bucket_of};
 use super::files::REMOVED;
-use super::holders::{Found, Use};
+use super::holders::Use;
 use super::huge;
 use super::layout::{
     BLOCKS, Block, HOLDER_SEQUENCES, Holder, Layout, MAGIC, PROCESSES, SEGMENTS, Segment, State, VERSION, Word, id, split,
 };
 use super::life::{Asker, Life, life_byte};
 use super::registry::Registry;
+use super::survey::{Survey, survey};
 use crate::sys::{self, File};
 
 /// How often, and after how long, a namespace is looked at again that has a fault: somebody may be in the middle of something.
@@ -162,26 +163,9 @@ pub fn is_lived_in(dir: &Path) -> bool {
 /// # Errors
 /// A message for people: it is damaged, or not the caller's.
 pub fn usage(dir: &Path) -> Result<Usage, String> {
-    let registry = open(dir)?;
-    let lives = lives(dir);
-    let mut usage = Usage::default();
-    let mut asker = Asker::new(&registry, None);
-    for (index, segment) in registry.segments().iter().enumerate() {
-        let word = segment.load();
-        if !word.is_there() || is_due(&registry, &Found { index, segment, word }, lives.as_ref(), &mut asker) {
-            continue;
-        }
-        usage.segments += 1;
-        usage.bytes = usage.bytes.saturating_add(segment.size.load(SeqCst));
-    }
-    usage.processes = (0..registry.processes().len()).filter(|&at| is_alive(lives.as_ref(), at as u16)).count() as u64;
-    Ok(usage)
-}
-
-/// True for a segment that the next who looks for it destroys, by kernel.shm_rmid_forced.
-fn is_due(registry: &Registry, found: &Found<'_>, lives: Option<&File>, asker: &mut Asker<'_>) -> bool {
-    let is_held = |holder: &Holder| registry.pid_of(holder.life()).is_some() && is_alive(lives, holder.process);
-    registry.goes(found, asker) && !holders(registry, found.segment, found.word, found.id()).iter().any(is_held)
+    let Survey { segments, processes } = survey(dir)?;
+    let bytes = segments.iter().fold(0_u64, |bytes, segment| bytes.saturating_add(segment.size));
+    Ok(Usage { segments: segments.len() as u64, bytes, processes: processes.len() as u64 })
 }
 
 /// The live processes that hold segments, sorted.
@@ -467,10 +451,6 @@ impl<'a> Look<'a> {
                     if key != 0 && !keys.insert(key) {
                         self.lasting(format!("segment {shmid}: another one has its key {key:#010x} too"));
                     }
-                    let found = Found { index, segment, word };
-                    if is_due(self.registry, &found, self.lives.as_ref(), &mut Asker::new(self.registry, None)) {
-                        self.mendable(format!("segment {shmid}: to go by shm_rmid_forced, and nobody holds it"));
-                    }
                 }
                 State::Owned => {
                     if self.registry.pid_of(word.owner).is_none() || !is_alive(self.lives.as_ref(), word.owner.process) {
@@ -478,14 +458,8 @@ impl<'a> Look<'a> {
                     }
                     continue;
                 }
-                State::Removed => {
-                    let alive = |holder: &Holder| {
-                        self.registry.pid_of(holder.life()).is_some() && is_alive(self.lives.as_ref(), holder.process)
-                    };
-                    if !holders(self.registry, segment, word, shmid).iter().any(alive) {
-                        self.mendable(format!("segment {shmid}: removed, and nobody holds it"));
-                    }
-                }
+                // If nobody holds it any more, as after exits, the next who creates gives it back.
+                State::Removed => {}
             }
             let size = segment.size.load(SeqCst);
             if word.sequence == 0 || size == 0 {
