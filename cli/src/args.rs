@@ -109,10 +109,11 @@ pub enum PolicyCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum NamespaceCommand {
-    /// List your namespaces
+    /// List the namespaces
     #[command(
-        long_about = "Lists your namespaces in /dev/shm/shmgate-UID: their segments, the bytes of these as asked for, and the live \
-                      processes that have called in them. The exit status is 1 if one can't be read: it is listed with ? and the \
+        long_about = "Lists your namespaces in /dev/shm/shmgate-UID, the shared ones in /dev/shm, and one elsewhere that \
+                      SHMGATE_NAMESPACE names: their segments, the bytes of these as asked for, and the live processes that have called \
+                      in them. What no name leads to, as another user's shared one, is listed by its directory. The exit status is 1 if one can't be read: it is listed with ? and the \
                       reason is said on standard error.",
         after_help = "Examples:
   shmgate namespace list

@@ -19,7 +19,8 @@ use shmgate_core::log::Target;
 use shmgate_core::sys;
 
 use crate::args::RunOptions;
-use crate::failure::{Failure, quoted};
+use crate::failure::{Failure, quoted, say};
+use crate::namespace;
 
 /// A variable that is set to something.
 pub fn variable(name: &str) -> Option<OsString> {
@@ -113,7 +114,13 @@ pub fn check(options: &RunOptions) -> Result<Option<PathBuf>, Failure> {
 }
 
 /// Makes the namespace, as the command's first call would, which could only be refused.
-pub fn make_namespace(directory: &Path) -> Result<(), Failure> {
+pub fn make_namespace(directory: &Path, is_quiet: bool) -> Result<(), Failure> {
+    if !is_quiet
+        && !check::exists(directory)
+        && let Some(theirs) = namespace::strangers(directory)
+    {
+        say(format!("warning: namespace {}: made anew, for you alone; {theirs}", directory.display()));
+    }
     Registry::open_or_create(directory).map(drop).map_err(Failure::usage)
 }
 

@@ -4,14 +4,18 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use shmgate_core::backend::userspace::check::{self, Hold, Limits, Usage};
-use shmgate_core::backend::userspace::place::{SHARED, directory, root, shared_directory};
+use shmgate_core::backend::userspace::place::{SHARED, directory, open_to_all, root, shared_directory};
 
 use crate::args::CreateOptions;
+use crate::environment::variable;
 use crate::failure::{FAILED, Failure, quoted, say, words, written};
 use crate::isolation;
+use crate::segments::json::string;
+use crate::segments::table::printable;
 
 /// The directory that a name on the command line means.
 pub fn named(name: &OsStr) -> Result<PathBuf, Failure> {
@@ -25,22 +29,36 @@ fn text_of(name: &OsStr) -> Result<&str, Failure> {
 /// That there is no namespace in a directory.
 pub fn none(dir: &Path) -> Failure {
     let what = match fs::symlink_metadata(dir.join("registry")) {
-        _ if dir.is_symlink() => "is a symbolic link; name the directory itself",
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => "Permission denied; do it as the user whose it is",
-        _ => "there is none; see those that are there with: shmgate namespace list",
+        _ if dir.is_symlink() => "is a symbolic link; name the directory itself".to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            "Permission denied; do it as the user whose it is".to_owned()
+        }
+        _ => match strangers(dir) {
+            Some(theirs) => format!("there is none; {theirs}"),
+            None => "there is none; see those that are there with: shmgate namespace list".to_owned(),
+        },
     };
     Failure::new(FAILED, format!("namespace {}: {what}", dir.display()))
+}
+
+/// What to say of another user's shared namespace, if it has the name of this private one, which leads to it for nobody else.
+pub fn strangers(private: &Path) -> Option<String> {
+    let name = private.file_name().filter(|_| isolation::base().is_ok_and(|base| private.parent() == Some(&base)))?;
+    let shared = shared_directory(name.to_str()?).ok().filter(|dir| check::exists(dir))?;
+    let owner = fs::symlink_metadata(&shared).ok()?.uid();
+    Some(format!("name the shared one of user {owner} by its directory: {}", shared.display()))
 }
 
 /// A namespace of the user's, or a shared one.
 #[derive(Debug)]
 pub struct Named {
+    /// What leads to it: a name, or else its directory.
     pub name: String,
     pub dir: PathBuf,
     pub is_shared: bool,
 }
 
-/// All namespaces that have names, in their order.
+/// All namespaces that have names, and the one that the environment names, in their order.
 pub fn all() -> Result<Vec<Named>, Failure> {
     let mut all = Vec::new();
     for (place, prefix) in [(isolation::base()?.as_path(), ""), (root(), SHARED)] {
@@ -54,13 +72,28 @@ pub fn all() -> Result<Vec<Named>, Failure> {
             // Whatever has no name of a namespace is none.
             let Some(name) = name.to_str().and_then(|name| name.strip_prefix(prefix)) else { continue };
             let dir = entry.path();
-            if directory(name).is_ok() && check::exists(&dir) {
-                all.push(Named { name: name.to_owned(), dir, is_shared: !prefix.is_empty() });
+            if let Ok(meant) = directory(name)
+                && check::exists(&dir)
+            {
+                let name = if meant == dir { name.to_owned() } else { dir.display().to_string() };
+                all.push(Named { name, dir, is_shared: !prefix.is_empty() });
             }
         }
     }
+    if let Some(one) = of_environment()
+        && all.iter().all(|known| known.dir != one.dir)
+    {
+        all.push(one);
+    }
     all.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(all)
+}
+
+/// The namespace that the environment names, if it is a directory of its own: those with names are found anyway.
+fn of_environment() -> Option<Named> {
+    let name = variable("SHMGATE_NAMESPACE")?.into_string().ok()?;
+    let dir = directory(&name).ok().filter(|dir| Path::new(&name).is_absolute() && check::exists(dir))?;
+    Some(Named { is_shared: open_to_all(&dir).is_some(), name, dir })
 }
 
 /// A line of the list: a namespace, and what is in it; `None` if it can't be read.
@@ -90,7 +123,7 @@ fn as_table(rows: &[Row]) -> String {
         let number = |of: fn(&Usage) -> u64| usage.as_ref().map_or("?".to_owned(), |usage| of(usage).to_string());
         let is_shared = if one.is_shared { "yes" } else { "no" };
         [
-            one.name.clone(),
+            printable(&one.name),
             number(|usage| usage.segments),
             number(|usage| usage.bytes),
             number(|usage| usage.processes),
@@ -111,7 +144,6 @@ fn as_table(rows: &[Row]) -> String {
     text
 }
 
-/// A name has no character that JSON would have escaped, and neither has the directory.
 fn as_json(rows: &[Row]) -> String {
     let objects: Vec<String> = rows
         .iter()
@@ -120,8 +152,9 @@ fn as_json(rows: &[Row]) -> String {
             let (segments, bytes) = (number(|usage| usage.segments), number(|usage| usage.bytes));
             let processes = number(|usage| usage.processes);
             format!(
-                "\n  {{\"name\":\"{name}\",\"directory\":\"{}\",\"shared\":{is_shared},\"segments\":{segments},\"bytes\":{bytes},\"processes\":{processes}}}",
-                dir.display()
+                "\n  {{\"name\":{},\"directory\":{},\"shared\":{is_shared},\"segments\":{segments},\"bytes\":{bytes},\"processes\":{processes}}}",
+                string(name),
+                string(&dir.to_string_lossy())
             )
         })
         .collect();

@@ -36,7 +36,7 @@ pub fn run(options: &RunOptions) -> Result<u8, Failure> {
         return Err(Failure::usage(format!("SHMGATE_SESSION: session {}: {what}; {hint}", dir.display())));
     }
     if let Some(directory) = namespace {
-        environment::make_namespace(&directory)?;
+        environment::make_namespace(&directory, options.quiet)?;
     }
 
     let began = report::now();

@@ -80,6 +80,9 @@ fn a_namespace_is_made_with_limits_listed_and_removed() {
     let spaced = spaced.path().join("a b");
     let with = |verb: &str| namespace(&[verb, spaced.to_str().unwrap()]).output();
     with("create").silent();
+    // A directory elsewhere is listed if the environment names it.
+    let table = namespace(&["list"]).env("SHMGATE_NAMESPACE", &spaced).output().stdout;
+    assert!(table.lines().any(|line| line.starts_with(spaced.to_str().unwrap())), "{table}");
     refused(&with("create"), 1, &[&format!("shmgate namespace remove '{}'", spaced.display())]);
     with("remove").silent();
     assert_eq!(listed(&own.name), Some([0, 0, 0]));
@@ -216,11 +219,22 @@ fn only_a_trusted_shared_namespace_is_found_by_its_name() {
     std::os::unix::fs::chown(own.dir.join("registry"), Some(65534), None).unwrap();
     let private = directory(&own.name).unwrap();
     assert_ne!(private, own.dir);
+    let dir = own.dir.to_str().unwrap();
+    let table = namespace(&["list"]).output().stdout;
+    assert!(table.lines().any(|line| line.starts_with(&format!("{dir} ")) && line.ends_with(" yes")), "{table}");
+    assert!(!table.lines().any(|line| line.starts_with(&own.name)), "{table}");
+    let theirs = format!("name the shared one of user 65534 by its directory: {dir}");
+    for command in ["check", "remove"] {
+        refused(&namespace(&[command, &own.name]).output(), 1, &["there is none", &theirs]);
+    }
+    let run = || shmgate(["run", "--backend", "userspace", "--namespace", &own.name, "--", "true"]).output();
+    let said = run();
+    assert_eq!(said.stderr, format!("shmgate: warning: namespace {}: made anew, for you alone; {theirs}\n", private.display()));
+    run().silent();
     own.agent().number("get 0 4096 0600");
     assert!(private.join("registry").exists());
     fs::remove_dir_all(&private).unwrap();
     // Named by its directory it is what the user wants.
-    let dir = own.dir.to_str().unwrap();
     shmgate(["run", "-q", "--backend", "userspace", "--namespace", dir, "--", "ipcmk", "-M", "1"]).output().success();
     // A registry that is not the directory's owner's is nobody's.
     std::os::unix::fs::chown(own.dir.join("registry"), Some(65533), None).unwrap();

@@ -2,18 +2,16 @@
 //!
 //! Looking changes nothing. A namespace that can't be read is said, and costs the others nothing.
 
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use shmgate_core::backend::userspace::check;
 use shmgate_core::backend::userspace::survey::{self, survey};
-use shmgate_core::backend::userspace::{check, place};
 
 use super::options::Where;
 use super::processes::{Processes, Who};
 use super::users::Users;
 use super::{Place, Segment, kernel};
-use crate::environment::variable;
 use crate::failure::{FAILED, Failure, say};
 use crate::namespace;
 
@@ -60,7 +58,7 @@ impl Survey {
             }
         }
         if asks_all {
-            for one in namespace::all()?.into_iter().chain(of_environment()) {
+            for one in namespace::all()? {
                 found.look_into(Place::Userspace { name: one.name, dir: one.dir });
             }
         }
@@ -96,13 +94,6 @@ impl Survey {
     pub fn status(&self) -> u8 {
         if self.faults.is_empty() { 0 } else { FAILED }
     }
-}
-
-/// The namespace that the environment names, if it is a directory of its own: those with names are found anyway.
-fn of_environment() -> Option<namespace::Named> {
-    let name = variable("SHMGATE_NAMESPACE")?.into_string().ok()?;
-    let dir = place::directory(&name).ok().filter(|dir: &PathBuf| Path::new(&name).is_absolute() && check::exists(dir))?;
-    Some(namespace::Named { name, dir, is_shared: false })
 }
 
 fn from_registry(segment: survey::Segment, place: &Rc<Place>, live: &[u32], processes: &Processes) -> Segment {
