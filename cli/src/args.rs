@@ -128,7 +128,9 @@ pub enum NamespaceCommand {
     /// Remove a namespace and its segments
     #[command(
         long_about = "Removes a namespace's files, and the segments' memory with them, and then its directory. Processes that have \
-                      segments attached keep these until they detach. While live processes hold segments it refuses (exit status 1).",
+                      segments attached keep these until they detach. While live processes hold segments it refuses (exit status 1).\n\n\
+                      With --force such processes go on in what is removed: what they look up is still there, what they attach is gone \
+                      (ENOENT, EIDRM), and nobody else sees what they create. End them first, if you can.",
         after_help = "Examples:
   shmgate namespace remove build
   shmgate namespace remove --force /dev/shm/shmgate-1000/build"
