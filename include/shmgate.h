@@ -81,7 +81,7 @@ extern "C" {
 const char *shmgate_version(void);
 
 /**
- * Which backend serves the calls: "kernel".
+ * Which backend serves the calls: "kernel" or "userspace".
  *
  * # Returns
  * A string that is valid for as long as the library is loaded. Never NULL.

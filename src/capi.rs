@@ -58,7 +58,7 @@ pub extern "C" fn shmgate_version() -> *const c_char {
     VERSION.as_ptr().cast()
 }
 
-/// Which backend serves the calls: "kernel".
+/// Which backend serves the calls: "kernel" or "userspace".
 ///
 /// # Returns
 /// A string that is valid for as long as the library is loaded. Never NULL.
