@@ -1,6 +1,6 @@
 //! The journal under SIGKILL, on each backend: no record of a finished call is lost, none is torn.
 //!
-//! 8 processes make 100,000 calls each; three are killed on the way. Each counts its finished calls where the
+//! 8 processes make 100,000 calls each; three of them go on until they are killed. Each counts its finished calls where the
 //! kill cannot reach.
 
 use std::collections::HashMap;
@@ -49,7 +49,6 @@ fn no_record_lost_none_torn() {
             Some("ended") => assert_eq!((counted, found), (CALLS, CALLS), "process {pid}"),
             Some("killed") => {
                 killed += 1;
-                assert!(counted < CALLS, "process {pid} was killed too late to show anything");
                 assert!((counted..=counted + 1).contains(&found), "process {pid}: {counted} calls, {found} records");
             }
             _ => panic!("{line}"),
