@@ -321,10 +321,14 @@ fn a_directory_that_can_not_be_one_is_said_with_what_helps() {
     refused(&create(), 1, &["is not a directory; name one"]);
     fs::remove_file(&dir).unwrap();
     fs::create_dir(&dir).unwrap();
-    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
-    refused(&create(), 1, &["is open to others (mode 0755)", &format!("chmod 700 {}", dir.display())]);
-    fs::write(dir.join("other"), "").unwrap();
+    let set_mode = |mode| fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(0o755);
     refused(&create(), 1, &["is open to others (mode 0755)", "name a new one in it"]);
+    set_mode(0o700);
+    create().success();
+    set_mode(0o755);
+    let check = namespace(&["check", dir.to_str().unwrap()]).output();
+    refused(&check, 1, &["is open to others (mode 0755)", &format!("chmod 700 {}", dir.display())]);
 }
 
 fn a_namespace_in_use_is_not_removed() {

@@ -85,7 +85,7 @@ impl Place {
     pub fn find_or_make(dir: &Path) -> Result<Place, String> {
         if dir.as_os_str().len() > LONGEST_PATH {
             let what = format!("has too long a path; use one of at most {LONGEST_PATH} bytes");
-            return Err(format!("namespace {}: {what}", dir.display()));
+            return Err(fault(dir, &what));
         }
         if dir.parent() == Some(&base()) {
             make(&base())?;
@@ -105,13 +105,13 @@ fn make(dir: &Path) -> Result<bool, String> {
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "the directory above it has to be there",
                 _ => ELSEWHERE,
             };
-            Err(format!("namespace {}: {}; {hint}", dir.display(), words(&error)))
+            Err(fault(dir, &format!("{}; {hint}", words(&error))))
         }
     }
 }
 
 fn private(dir: &Path) -> Result<(), String> {
-    let fault = |what: &str| Err(format!("namespace {}: {what}", dir.display()));
+    let fault = |what: &str| Err(fault(dir, what));
     let meta = match fs::symlink_metadata(dir) {
         Err(error) => return fault(words(&error)),
         Ok(meta) => meta,
@@ -127,13 +127,18 @@ fn private(dir: &Path) -> Result<(), String> {
     }
     if meta.mode() & 0o077 != 0 {
         // What holds other things may have to be open.
-        let is_its_own =
-            dir == base() || dir.join("registry").exists() || fs::read_dir(dir).is_ok_and(|mut all| all.next().is_none());
+        let is_its_own = dir == base() || fs::symlink_metadata(dir.join("registry")).is_ok();
         let hint =
             if is_its_own { format!("close it to them: chmod 700 {}", dir.display()) } else { "name a new one in it".into() };
         return fault(&format!("is open to others (mode {:04o}); {hint}", meta.mode() & 0o777));
     }
     Ok(())
+}
+
+/// A message about the namespace in `dir`.
+#[inline(never)]
+pub(super) fn fault(dir: &Path, what: &str) -> String {
+    format!("namespace {}: {what}", dir.display())
 }
 
 fn words(error: &io::Error) -> &'static str {

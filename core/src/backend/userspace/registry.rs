@@ -11,7 +11,7 @@ use std::path::Path;
 use super::anchors::Anchors;
 use super::claims::Claims;
 use super::layout::{Block, Layout, MAGIC, Process, SEGMENTS, Segment, State, VERSION};
-use super::place::Place;
+use super::place::{Place, fault};
 use crate::atomic::AtomicU64;
 use crate::errno::Errno;
 use crate::map::{Mapping, View};
@@ -64,10 +64,6 @@ impl Write for PathBuffer {
         self.len = end;
         Ok(())
     }
-}
-
-fn fault(dir: &Path, what: &str) -> String {
-    format!("namespace {}: {what}", dir.display())
 }
 
 const OPEN: &str = "is open to others; use a directory of mode 0700, or make it with: shmgate namespace create --shared";
