@@ -58,13 +58,16 @@ pub struct Named {
     pub is_shared: bool,
 }
 
-/// All namespaces that have names, and the one that the environment names, in their order.
-pub fn all() -> Result<Vec<Named>, Failure> {
+/// All namespaces that have names, and the one that the environment names, in their order. What can't be looked into is told to `fault`.
+pub fn all(mut fault: impl FnMut(String)) -> Result<Vec<Named>, Failure> {
     let mut all = Vec::new();
     for (place, prefix) in [(isolation::base()?.as_path(), ""), (root(), SHARED)] {
         let entries = match fs::read_dir(place) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(Failure::new(FAILED, format!("{}: {}", place.display(), words(&error)))),
+            Err(error) => {
+                fault(format!("{}: {}", place.display(), words(&error)));
+                continue;
+            }
             Ok(entries) => entries,
         };
         for entry in entries.flatten() {
@@ -103,14 +106,15 @@ type Row = (Named, Option<Usage>);
 pub fn list(json: bool) -> Result<u8, Failure> {
     isolation::sweep();
     let mut status = 0;
-    let look = |one: Named| {
-        let usage = check::usage(&one.dir).map_err(|error| {
-            say(error);
-            status = FAILED;
-        });
-        (one, usage.ok())
+    let mut fault = |what| {
+        say(what);
+        status = FAILED;
     };
-    let rows: Vec<Row> = all()?.into_iter().map(look).collect();
+    let mut rows: Vec<Row> = Vec::new();
+    for one in all(&mut fault)? {
+        let usage = check::usage(&one.dir).map_err(&mut fault);
+        rows.push((one, usage.ok()));
+    }
     let text = if json { as_json(&rows) } else { as_table(&rows) };
     written(io::stdout().write_all(text.as_bytes()))?;
     Ok(status)

@@ -309,6 +309,14 @@ fn where_none_can_be_made_the_cause_is_said() {
     // Somebody else was there first.
     let said = mounted("-o mode=1777", &format!("mkdir /dev/shm/shmgate-0 && chown 65534 /dev/shm/shmgate-0 && {create}"));
     refused(&said, 1, &["/dev/shm/shmgate-0: belongs to user 65534", "SHMGATE_NAMESPACE=/some/directory"]);
+    // All others are shown.
+    let script = "\"$0\" namespace create --shared s && mkdir -m 700 /dev/shm/shmgate-65534 && \
+                  setpriv --reuid 65534 --regid 65534 --clear-groups \"$0\" ";
+    for what in ["namespace list", "ls"] {
+        let said = mounted("-o mode=1777", &format!("{script}{what}"));
+        refused(&said, 1, &["/dev/shm/shmgate-65534: Permission denied"]);
+        assert!(what == "ls" || said.stdout.contains("\ns "), "{said}");
+    }
     let said = mounted("-o mode=1777", "\"$0\" namespace create /");
     refused(&said, 1, &["namespace /: is open to others", "name a new one in it"]);
     assert!(!said.stderr.contains("chmod") && !said.stderr.contains("above"), "{said}");

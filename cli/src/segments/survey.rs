@@ -58,7 +58,7 @@ impl Survey {
             }
         }
         if asks_all {
-            for one in namespace::all()? {
+            for one in namespace::all(|fault| found.faults.push(fault))? {
                 found.look_into(Place::Userspace { name: one.name, dir: one.dir });
             }
         }
