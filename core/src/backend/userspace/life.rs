@@ -140,15 +140,15 @@ impl OwnLife {
         (self.0.start.load(SeqCst), self.0.pid_ns.load(SeqCst))
     }
 
-    /// Makes `claimed` the process's life, unless another thread was faster; gives the one it has, and whether it is new.
-    pub fn set(&self, claimed: Claimed<'_>) -> (Life, bool) {
+    /// Makes `claimed` the process's life, unless another thread was faster; gives the one it has.
+    pub fn set(&self, claimed: Claimed<'_>) -> Life {
         let life = claimed.life;
         match self.0.life.compare_exchange(0, life.to_u64(), SeqCst, SeqCst) {
             Ok(_) => {
                 claimed.live();
-                (life, true)
+                life
             }
-            Err(theirs) => (Life::from_u64(theirs).unwrap_or(life), false),
+            Err(theirs) => Life::from_u64(theirs).unwrap_or(life),
         }
     }
 }

@@ -136,11 +136,10 @@ impl Userspace {
 
     #[cold]
     fn begin_life(&self) -> Result<Life, Errno> {
-        let (life, is_new) = self.own.set(self.registry.claim_life(self.own.pid())?);
-        if is_new {
-            self.hold_all(life, &|_| {});
-        }
-        Ok(life)
+        let claimed = self.registry.claim_life(self.own.pid())?;
+        // First: with a life that it has, another thread may attach, and counts that itself.
+        self.hold_all(claimed.life, &|_| {});
+        Ok(self.own.set(claimed))
     }
 
     /// Notes `life` as a holder of everything that is attached, and hands each segment to `also`.
