@@ -502,8 +502,8 @@ static void nothing_is_left(void)
 	for (int n = 0; n < KEPT; n++)
 		shmdt(kept[n]);
 	list_segments();
-	if (ids)
-		complain("%d segments can't be removed", ids);
+	if (ids || told_ids || told_pages)
+		complain("%d segments can't be removed; SHM_INFO: %d with %lu pages", ids, told_ids, told_pages);
 	compare_files();
 	run_check();
 }
