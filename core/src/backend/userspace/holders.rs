@@ -51,7 +51,7 @@ impl Found<'_> {
                 _ => {}
             }
         }
-        (self.segment.more.load(SeqCst) == 0).then_some(count)
+        (self.segment.more.load(SeqCst) as u32 == 0).then_some(count)
     }
 
     #[inline]
@@ -74,7 +74,7 @@ impl Registry {
                 return Some(place);
             }
         }
-        if found.segment.more.load(SeqCst) == 0 {
+        if found.segment.more.load(SeqCst) as u32 == 0 {
             return None;
         }
         self.blocks_of(found).flat_map(|block| block.holders.iter()).find(|place| is_it(place))
@@ -227,10 +227,17 @@ impl Registry {
         block.holders[0].store(holder, SeqCst);
         let more = &found.segment.more;
         // Pushed in front: the first block changes, and nothing else.
+        let its = no_blocks(found.id());
         let mut first = more.load(SeqCst);
         loop {
-            block.next.store(u64::from(found.id() as u32) << 32 | u64::from(first as u32), SeqCst);
-            match more.compare_exchange(first, index as u64 + 1, SeqCst, SeqCst) {
+            // The slot is another segment's by now, whose blocks would be lost behind this one.
+            if first >> 32 != its >> 32 {
+                block.next.store(0, SeqCst);
+                self.no_longer_stale();
+                return Err(Errno::EIDRM);
+            }
+            block.next.store(its | u64::from(first as u32), SeqCst);
+            match more.compare_exchange(first, its | (index as u64 + 1), SeqCst, SeqCst) {
                 Ok(_) => break,
                 Err(now) => first = now,
             }
@@ -387,6 +394,11 @@ impl Registry {
         }
         true
     }
+}
+
+/// What [`super::layout::Segment::more`] is for a segment with this id that has no blocks.
+pub fn no_blocks(shmid: i32) -> u64 {
+    u64::from(shmid as u32) << 32
 }
 
 /// What a block is good for.

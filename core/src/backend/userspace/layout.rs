@@ -138,7 +138,7 @@ pub struct Segment {
     /// In seconds since the epoch, 0 for never.
     pub atime: AtomicU64,
     pub dtime: AtomicU64,
-    /// The first block of further holders, plus one.
+    /// The first block of further holders, plus one; above it the segment's id, so that nobody adds one to a later segment.
     pub more: AtomicU64,
     /// The sequence number that names its file: its own, or that of a segment before it which left it the file. Its owner alone changes it.
     pub file: AtomicU64,

@@ -41,7 +41,7 @@ use std::path::Path;
 use attachments::{Attachment, Attachments};
 use books::Writer;
 use claims::Claimed;
-use holders::Found;
+use holders::{Found, no_blocks};
 use layout::{HAS_ANCHORS, MAY_BE_MAPPED, SEGMENTS, Segment, State, Word, id, split};
 use life::{Asker, Life, OwnLife};
 use memory::{Access, Place};
@@ -394,7 +394,7 @@ impl Userspace {
         segment.lpid.store(0, Relaxed);
         segment.atime.store(0, Relaxed);
         segment.dtime.store(0, Relaxed);
-        segment.more.store(0, Relaxed);
+        segment.more.store(no_blocks(id(index, sequence)), Relaxed);
         self.note_creator(segment, word.owner);
         let has_file = has_file || registry.is_shared() || is_huge;
         let owner = Life::NOBODY;
