@@ -110,14 +110,8 @@ struct Attached {
     third: Word64,
 }
 
-#[test]
-fn an_attach_meets_the_last_detach_of_a_removed_segment() {
-    let namespace = Namespace::new(4);
-    let make = || {
-        let (shmid, address) = namespace.attached();
-        namespace.processes[0].remove(shmid).unwrap();
-        Attached { shmid, address, ..Attached::default() }
-    };
+/// One detaches what he alone has attached and what goes then, another attaches it, and a third looks.
+fn attach_meets_last_detach(namespace: &Namespace, make: impl Fn() -> Attached) {
     let runs = explore(
         1,
         make,
@@ -140,6 +134,17 @@ fn an_attach_meets_the_last_detach_of_a_removed_segment() {
         },
     );
     println!("{runs} orders");
+}
+
+#[test]
+fn an_attach_meets_the_last_detach_of_a_removed_segment() {
+    let namespace = Namespace::new(4);
+    let make = || {
+        let (shmid, address) = namespace.attached();
+        namespace.processes[0].remove(shmid).unwrap();
+        Attached { shmid, address, ..Attached::default() }
+    };
+    attach_meets_last_detach(&namespace, make);
 }
 
 /// One looks whether it can go, another attaches it, and a third finishes what somebody was killed at.
@@ -302,28 +307,7 @@ fn the_last_detach_meets_an_attach_under_rmid_forced() {
         word(address).store(MAGIC, SeqCst);
         Attached { shmid, address, ..Attached::default() }
     };
-    let runs = explore(
-        1,
-        make,
-        &[
-            &|run| namespace.detach(0, run.address),
-            &|run| run.second.store(namespace.attach(1, run.shmid).unwrap_or(0), SeqCst),
-            &|run| _ = namespace.nattch(2, run.shmid),
-        ],
-        |run| {
-            let address = run.second.load(SeqCst);
-            if address != 0 {
-                assert_eq!(word(address).load(SeqCst), MAGIC, "what was attached is what was there");
-                assert_eq!(namespace.nattch(2, run.shmid), Ok(1));
-                let another = namespace.attach(3, run.shmid).expect("it has its file");
-                namespace.detach(3, another);
-                namespace.detach(1, address);
-            }
-            assert_eq!(namespace.nattch(2, run.shmid), Err(Errno::EINVAL));
-            namespace.is_empty();
-        },
-    );
-    println!("{runs} orders");
+    attach_meets_last_detach(&namespace, make);
 }
 
 #[test]
