@@ -327,6 +327,11 @@ fn line(arguments: &[&str]) -> String {
 
 const SIZE: (u16, u16) = (120, 30);
 
+/// A screen's words in one line: where a long line is broken depends on the lengths of paths and pids.
+fn flowing(screen: &str) -> String {
+    screen.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 fn what_happens_is_seen() {
     let namespace = Namespace::fresh();
     let session = Session::with_options(&namespace, &["--max-bytes", "64K"]);
@@ -372,6 +377,7 @@ fn keys_lead_everywhere() {
     tmux.until("the second's", |screen| screen.contains(&format!("Nobody is seen to hold {two}.")));
     tmux.press(&["k", "Enter"]);
     tmux.until("all of the first", |screen| {
+        let screen = flowing(screen);
         screen.contains(&format!("Segment {one} (Esc: back)"))
             && screen.contains("Creator's user:")
             && screen.contains(", recorded at ")
@@ -395,7 +401,7 @@ fn keys_lead_everywhere() {
     tmux.press(&["Tab"]);
     tmux.until("the denial", |screen| screen.contains("REASON") && screen.contains("session bytes: 880 KiB asked"));
     tmux.press(&["Enter"]);
-    tmux.until("its reason", |screen| screen.contains("880 KiB asked, 92 KiB of 640 KiB in use"));
+    tmux.until("its reason", |screen| flowing(screen).contains("880 KiB asked, 92 KiB of 640 KiB in use"));
     tmux.press(&["q"]);
     tmux.until("the end", |screen| !screen.contains("Denial"));
     // Without a session there is one table.
