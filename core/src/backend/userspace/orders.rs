@@ -258,17 +258,28 @@ fn a_key_is_given_out_once() {
     println!("{runs} orders");
 }
 
-/// All places in the segment's slot are taken: further holders need blocks.
+/// What takes a place in the slot of a segment for the first process.
+fn filler(namespace: &Namespace, found: &Found<'_>) -> u64 {
+    namespace.processes[0].life().unwrap().holds(0xffff, found.word.sequence).to_u64()
+}
+
+/// Takes all free places in a segment's own slot: further holders need blocks.
+fn fill_places(namespace: &Namespace, found: &Found<'_>) {
+    let filler = filler(namespace, found);
+    found.segment.holders.iter().for_each(|place| _ = place.compare_exchange(0, filler, SeqCst, SeqCst));
+}
+
+fn empty_places(namespace: &Namespace, found: &Found<'_>) {
+    let filler = filler(namespace, found);
+    found.segment.holders.iter().for_each(|place| _ = place.compare_exchange(filler, 0, SeqCst, SeqCst));
+}
+
 #[test]
 fn blocks_come_and_go() {
     let namespace = Namespace::new(3);
     let make = || {
         let (shmid, address) = namespace.attached();
-        let first = &namespace.processes[0];
-        let found = first.found(shmid).unwrap();
-        for place in found.segment.holders.iter().skip(1) {
-            place.store(first.life().unwrap().holds(0xffff, found.word.sequence).to_u64(), SeqCst);
-        }
+        fill_places(&namespace, &namespace.processes[0].found(shmid).unwrap());
         Attached { shmid, address, ..Attached::default() }
     };
     let attach_and_detach = |run: &Attached, at: usize| {
@@ -278,14 +289,62 @@ fn blocks_come_and_go() {
     };
     let runs = explore(1, make, &[&|run| attach_and_detach(run, 1), &|run| attach_and_detach(run, 2)], |run| {
         let first = &namespace.processes[0];
-        let segment = first.found(run.shmid).unwrap().segment;
-        segment.holders.iter().skip(1).for_each(|place| place.store(0, SeqCst));
+        empty_places(&namespace, &first.found(run.shmid).unwrap());
         assert_eq!(namespace.nattch(0, run.shmid), Ok(1));
         first.remove(run.shmid).unwrap();
         namespace.detach(0, run.address);
         namespace.is_empty();
     });
     println!("{runs} orders");
+}
+
+/// Somebody needs a block for a segment that is destroyed meanwhile, and whose slot becomes another's, which needs blocks too.
+#[test]
+fn a_late_block_meets_the_next_segment() {
+    let namespace = Namespace::new(3);
+    let make = || {
+        namespace.begin_anew();
+        let found = namespace.processes[1].found(namespace.create(0, libc::IPC_PRIVATE).unwrap()).unwrap();
+        fill_places(&namespace, &found);
+        (found.index, found.word, Word64::new(0))
+    };
+    let first = |&(index, word, _): &(usize, Word, Word64)| Found {
+        index,
+        word,
+        segment: namespace.processes[1].registry.segment(index).unwrap(),
+    };
+    // As shmat that comes too late.
+    let hold = |run: &(usize, Word, Word64)| {
+        let (process, found) = (&namespace.processes[1], first(run));
+        let life = process.life().unwrap();
+        if process.hold(&found, life, 1).is_ok() {
+            process.registry.release(&found, life, process.hint(&found));
+        }
+    };
+    let replace = |run: &(usize, Word, Word64)| {
+        let (process, found) = (&namespace.processes[2], first(run));
+        empty_places(&namespace, &found);
+        process.remove(found.id()).unwrap();
+        process.registry.layout().header.last.store(0, SeqCst);
+        let second = process.found(namespace.create(2, libc::IPC_PRIVATE).unwrap()).unwrap();
+        fill_places(&namespace, &second);
+        process.hold(&second, process.life().unwrap(), 1).unwrap();
+        run.2.store(second.id() as u64, SeqCst);
+    };
+    let met = Word64::new(0);
+    let runs = explore(1, make, &[&hold, &replace], |run| {
+        let process = &namespace.processes[2];
+        let second = process.found(run.2.load(SeqCst) as i32).unwrap();
+        met.fetch_add(u64::from(second.index == run.0), SeqCst);
+        empty_places(&namespace, &second);
+        assert_eq!(namespace.nattch(0, second.id()), Ok(1), "what came after");
+        assert!(process.registry.release(&second, process.life().unwrap(), process.hint(&second)));
+        process.remove(second.id()).unwrap();
+        process.bury();
+        namespace.is_empty();
+    });
+    println!("{runs} orders, in {met:?} of them in the same slot");
+    assert!(met.load(SeqCst) > 0);
 }
 
 /// kernel.shm_rmid_forced is 1.
