@@ -190,6 +190,11 @@ impl Run {
         }
         let enter = std::mem::take(&mut self.enter);
         let join = move || {
+            // What the tests were started with, under nohup say, is not what the programs are to meet.
+            for signal in 1..=libc::SIGRTMAX() {
+                // SAFETY: a system call, which refuses the signals that have no other way.
+                unsafe { libc::signal(signal, libc::SIG_DFL) };
+            }
             for descriptor in &enter {
                 // SAFETY: setns takes a descriptor that is open until exec and touches no memory.
                 if unsafe { libc::setns(*descriptor, 0) } != 0 {
