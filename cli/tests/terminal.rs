@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitCode};
 use std::time::Instant;
 
 use common::{Lines, compile, place, terminal};
-use shmgate_testkit::run::TIMEOUT;
+use shmgate_testkit::run::{TIMEOUT, heed_signals};
 use shmgate_testkit::{command, run_trials, trials};
 
 fn main() -> ExitCode {
@@ -36,6 +36,7 @@ impl Shell {
     fn start(program: &mut Command) -> Shell {
         let (ours, theirs) = terminal();
         let lead = || {
+            heed_signals();
             // SAFETY: system calls only, in the child.
             let done = unsafe { libc::setsid() != -1 && libc::ioctl(0, libc::TIOCSCTTY, 0) == 0 };
             if done { Ok(()) } else { Err(io::Error::last_os_error()) }

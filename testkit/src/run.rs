@@ -190,11 +190,7 @@ impl Run {
         }
         let enter = std::mem::take(&mut self.enter);
         let join = move || {
-            // What the tests were started with, under nohup say, is not what the programs are to meet.
-            for signal in 1..=libc::SIGRTMAX() {
-                // SAFETY: a system call, which refuses the signals that have no other way.
-                unsafe { libc::signal(signal, libc::SIG_DFL) };
-            }
+            heed_signals();
             for descriptor in &enter {
                 // SAFETY: setns takes a descriptor that is open until exec and touches no memory.
                 if unsafe { libc::setns(*descriptor, 0) } != 0 {
@@ -240,6 +236,15 @@ fn new_command(program: impl AsRef<OsStr>) -> Command {
     }
     command.env("LC_ALL", "C").stdin(Stdio::null()).process_group(0);
     command
+}
+
+/// Takes all signals as they come, for between fork and exec: what the tests were started to ignore, in the background or under nohup, is not
+/// what the programs are to meet.
+pub fn heed_signals() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: a system call, which refuses the signals that have no other way.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
 }
 
 fn name_of(program: &OsStr) -> String {
