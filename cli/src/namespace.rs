@@ -1,5 +1,6 @@
 //! `shmgate namespace`: the namespaces of the userspace backend, listed, made, removed and checked.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
@@ -14,7 +15,10 @@ use crate::args::CreateOptions;
 use crate::environment::variable;
 use crate::failure::{FAILED, Failure, quoted, say, words, written};
 use crate::isolation;
+use crate::segments::holders::search_all;
 use crate::segments::json::string;
+use crate::segments::options::Where;
+use crate::segments::survey::Survey;
 use crate::segments::table::printable;
 
 /// The directory that a name on the command line means.
@@ -198,7 +202,8 @@ pub fn remove(name: &OsStr, force: bool) -> Result<u8, Failure> {
     if !force {
         let holds = check::holds(&dir)
             .map_err(|error| Failure::new(FAILED, format!("{error}; or add --force to remove it as it is")))?;
-        if let Some(who) = holders(&holds) {
+        if !holds.is_empty() {
+            let who = holders(&holds, &pids_here(name)?);
             let hint = "end them, or add --force";
             return Err(Failure::new(FAILED, format!("namespace {}: {who}; {hint}", dir.display())));
         }
@@ -207,24 +212,24 @@ pub fn remove(name: &OsStr, force: bool) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Who holds what, in short.
-fn holders(holds: &[Hold]) -> Option<String> {
+/// The pids of a namespace's holders as they are seen here, which may be in another PID namespace than theirs.
+fn pids_here(name: &OsStr) -> Result<BTreeSet<u32>, Failure> {
+    let found = Survey::look(&Where { namespaces: vec![name.to_owned()], ..Where::default() })?;
+    let searches = search_all(&found.segments.iter().collect::<Vec<_>>());
+    Ok(searches.iter().flat_map(|search| &search.holders).map(|holder| holder.pid).collect())
+}
+
+/// Who holds what, in short: with their pids as they are seen here, if they are, else as they see themselves.
+fn holders(holds: &[Hold], here: &BTreeSet<u32>) -> String {
     const NAMED: usize = 5;
-    let sorted = |mut all: Vec<i64>| {
-        all.sort_unstable();
-        all.dedup();
-        all
-    };
-    let pids = sorted(holds.iter().map(|hold| hold.pid.into()).collect());
-    let segments = sorted(holds.iter().map(|hold| hold.shmid.into()).collect()).len();
-    if pids.is_empty() {
-        return None;
-    }
+    let own: BTreeSet<u32> = holds.iter().map(|hold| hold.pid).collect();
+    let (pids, as_seen) = if here.is_empty() { (&own, " (in another PID namespace)") } else { (here, "") };
+    let segments = holds.iter().map(|hold| hold.shmid).collect::<BTreeSet<_>>().len();
     let named: Vec<String> = pids.iter().take(NAMED).map(ToString::to_string).collect();
     let more = if pids.len() > NAMED { ", …" } else { "" };
     let (process, hold) = if pids.len() == 1 { ("process", "holds") } else { ("processes", "hold") };
     let segments = if segments == 1 { "1 segment".to_owned() } else { format!("{segments} segments") };
-    Some(format!("live {process} {}{more} {hold} {segments}", named.join(", ")))
+    format!("live {process} {}{more}{as_seen} {hold} {segments}", named.join(", "))
 }
 
 /// `shmgate namespace check`.
@@ -284,8 +289,9 @@ mod tests {
     #[test]
     fn holders_are_named_once() {
         let hold = |pid, shmid| Hold { pid, shmid };
-        assert_eq!(holders(&[]), None);
-        assert_eq!(holders(&[hold(7, 1), hold(7, 2)]).as_deref(), Some("live process 7 holds 2 segments"));
-        assert_eq!(holders(&[hold(7, 1), hold(9, 1)]).as_deref(), Some("live processes 7, 9 hold 1 segment"));
+        let seen = |pids: &[u32]| pids.iter().copied().collect();
+        assert_eq!(holders(&[hold(7, 1), hold(7, 2)], &seen(&[7])), "live process 7 holds 2 segments");
+        assert_eq!(holders(&[hold(1, 1), hold(2, 1)], &seen(&[7, 9])), "live processes 7, 9 hold 1 segment");
+        assert_eq!(holders(&[hold(1, 1)], &seen(&[])), "live process 1 (in another PID namespace) holds 1 segment");
     }
 }

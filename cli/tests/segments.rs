@@ -7,12 +7,14 @@ use std::process::ExitCode;
 
 use common::{Named, refused, shmgate};
 use serde_json::Value;
+use shmgate_testkit::compile::program;
 use shmgate_testkit::{Agent, Namespace, Outcome, Run, Status, command, run_trials, trials};
 
 fn main() -> ExitCode {
     run_trials(trials![
         segments_of_both_backends_are_listed_alike,
         states_are_told,
+        pids_of_another_pid_namespace_are_nobodys_here,
         a_table_has_the_columns_that_were_asked_for,
         filters_hold_together,
         a_list_may_be_cut_short_by_its_reader,
@@ -34,6 +36,12 @@ fn listed(namespace: &Namespace, arguments: &[&str]) -> Vec<Value> {
 fn segment(namespace: &Namespace, arguments: &[&str], id: i64) -> Value {
     let all = listed(namespace, arguments);
     all.iter().find(|segment| segment["id"] == id).unwrap_or_else(|| panic!("no {id} in {all:?}")).clone()
+}
+
+/// The same, as `shmgate show` has it.
+fn segment_shown(namespace: &Namespace, arguments: &[&str], id: i64) -> Value {
+    let show = shmgate(["show", "--json"]).args(arguments).arg(id.to_string()).namespace(namespace);
+    serde_json::from_str(&show.output().silent().stdout).unwrap()
 }
 
 fn segments_of_both_backends_are_listed_alike() {
@@ -113,6 +121,36 @@ fn states_are_told() {
         assert_eq!(status(left), if is_kernel { "orphan,locked" } else { "orphan" });
         assert_eq!(listed(&namespace, place).len(), 1, "the removed one went with its last attach");
     }
+}
+
+/// There a process is 1 that is another one here.
+fn pids_of_another_pid_namespace_are_nobodys_here() {
+    let (namespace, own) = (Namespace::fresh(), Named::new("pids"));
+    let inside = own.run("unshare").args(["-p", "-f", "--mount-proc"]).arg(program("agent"));
+    let mut agent = Agent::start(inside.namespace(&namespace));
+    assert_eq!(agent.number("pid"), 1);
+    let id = agent.number("get 77 4096 01600");
+    let place = ["--namespace", &own.name];
+    let not_known = serde_json::json!({"pid": 1, "name": null, "gone": false});
+    let look = || {
+        let segment = segment(&namespace, &place, id);
+        let of = |field: &str| segment[field].clone();
+        (of("creator"), of("last"), of("command"), of("orphan"))
+    };
+    let unknown = |last: &Value| (not_known.clone(), last.clone(), Value::Null, false.into());
+    assert_eq!(look(), unknown(&Value::Null));
+    agent.number(&format!("at {id}"));
+    assert_eq!(look(), unknown(&not_known));
+    let removal = shmgate(["namespace", "remove", &own.name]).namespace(&namespace).output();
+    let holder = segment_shown(&namespace, &place, id)["holders"][0]["pid"].clone();
+    assert_ne!(holder, 1);
+    refused(&removal, 1, &[&format!("live process {holder} holds 1 segment")]);
+    // What has left its life by exec is not gone.
+    agent.number("dt 0");
+    agent.ask("ungated");
+    assert_eq!(look(), unknown(&not_known));
+    let gc = shmgate(["gc", "-n", "--older-than", "0s"]).args(place).namespace(&namespace).output().success();
+    assert_eq!(gc.stdout, "nothing to remove\n");
 }
 
 fn table(namespace: &Namespace, arguments: &[&str]) -> String {

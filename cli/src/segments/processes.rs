@@ -20,6 +20,8 @@ pub struct Process {
     pub pid: u32,
     /// As in /proc/PID/comm: at most 15 bytes of its executable's name, or what it calls itself.
     pub name: String,
+    /// In ticks since the machine's start.
+    start: u64,
     /// In seconds since the epoch.
     began: u64,
     command: OnceCell<String>,
@@ -92,9 +94,18 @@ impl Processes {
 
     /// Who was process `pid` at `time`, in seconds since the epoch.
     pub fn who(&self, pid: u32, time: u64) -> Who {
+        self.who_is(pid, |process| process.began <= time + SLACK)
+    }
+
+    /// Who is the process `pid` that began at `start`, in ticks since the machine's start.
+    pub fn who_began(&self, pid: u32, start: u64) -> Who {
+        self.who_is(pid, |process| process.start == start)
+    }
+
+    fn who_is(&self, pid: u32, is_it: impl FnOnce(&Process) -> bool) -> Who {
         match self.find(pid) {
             _ if pid == 0 => Who::Unknown,
-            Some(process) if process.began <= time + SLACK => Who::Alive(process),
+            Some(process) if is_it(&process) => Who::Alive(process),
             None if is_hidden(pid) => Who::Unknown,
             _ => Who::Gone,
         }
@@ -110,7 +121,7 @@ fn live(pid: u32) -> Option<Process> {
     let since_start = Duration::from_millis(stat.start * 1000 / system::ticks_per_second());
     let began = (SystemTime::now() + since_start).checked_sub(system::since_boot())?;
     let began = began.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    Some(Process { pid, name: stat.name, began, command: OnceCell::new() })
+    Some(Process { pid, name: stat.name, start: stat.start, began, command: OnceCell::new() })
 }
 
 #[cfg(test)]

@@ -79,15 +79,15 @@ impl Survey {
         if self.segments.iter().any(is_known) {
             return;
         }
-        let survey::Survey { segments, processes: live } = match survey(dir) {
-            Ok(survey) => survey,
+        let segments = match survey(dir) {
+            Ok(survey) => survey.segments,
             Err(error) => {
                 self.faults.push(error);
                 return;
             }
         };
         let place = Rc::new(place);
-        self.segments.extend(segments.into_iter().map(|segment| from_registry(segment, &place, &live, &self.processes)));
+        self.segments.extend(segments.into_iter().map(|segment| from_registry(segment, &place, &self.processes)));
     }
 
     /// The exit status, if all else goes well.
@@ -96,11 +96,15 @@ impl Survey {
     }
 }
 
-fn from_registry(segment: survey::Segment, place: &Rc<Place>, live: &[u32], processes: &Processes) -> Segment {
-    // Pids are as their processes saw themselves: whoever is known to live in the namespace is not gone, even if /proc has no such pid.
-    let who = |pid, time| match processes.who(pid, time) {
-        Who::Gone if live.contains(&pid) => Who::Unknown,
-        who => who,
+fn from_registry(segment: survey::Segment, place: &Rc<Place>, processes: &Processes) -> Segment {
+    // Pids are as their processes saw themselves. Of the last user's PID namespace nothing is known: it is taken for the creator's.
+    let (creator, last) = match segment.creator_began {
+        Some(start) => {
+            let creator = processes.who_began(segment.cpid, start);
+            let last = || processes.who(segment.lpid, segment.atime.max(segment.dtime));
+            (creator.clone(), if segment.lpid == segment.cpid { creator } else { last() })
+        }
+        None => (Who::Unknown, Who::Unknown),
     };
     Segment {
         place: place.clone(),
@@ -122,7 +126,7 @@ fn from_registry(segment: survey::Segment, place: &Rc<Place>, live: &[u32], proc
         atime: segment.atime,
         dtime: segment.dtime,
         ctime: segment.ctime,
-        creator: who(segment.cpid, segment.ctime),
-        last: who(segment.lpid, segment.atime.max(segment.dtime)),
+        creator,
+        last,
     }
 }

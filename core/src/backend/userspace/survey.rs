@@ -12,6 +12,8 @@ use super::holders::Found;
 use super::layout::{ProcessWord, Segment as Slot, State, Word, id};
 use super::life::Asker;
 use super::registry::Registry;
+use crate::ledger::liveness;
+use crate::sys;
 
 /// A segment, with the fields of a shmid_ds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,9 @@ pub struct Segment {
     /// As its process saw itself; so is `lpid`.
     pub cpid: u32,
     pub lpid: u32,
+    /// When its creator began, in ticks since the machine's start. `None` if `cpid` tells us nothing: it is of another PID namespace than
+    /// the caller's, or where no /proc is.
+    pub creator_began: Option<u64>,
     /// In seconds since the epoch, 0 for never.
     pub atime: u64,
     pub dtime: u64,
@@ -58,6 +63,8 @@ pub struct Survey {
 pub fn survey(dir: &Path) -> Result<Survey, String> {
     let registry = open(dir)?;
     let lives = lives(dir);
+    // 0 is where no /proc is.
+    let here = Some(liveness::namespace_of(sys::getpid()) as u32).filter(|&here| here != 0);
     let alive: Vec<bool> = (0..registry.processes().len()).map(|at| is_alive(lives.as_ref(), at as u16)).collect();
     let living = registry.processes().iter().zip(&alive).filter(|&(_, &lives)| lives);
     let words = living.map(|(slot, _)| ProcessWord::from_u64(slot.word.load(SeqCst)));
@@ -67,7 +74,7 @@ pub fn survey(dir: &Path) -> Result<Survey, String> {
             .segments()
             .iter()
             .enumerate()
-            .filter_map(|(index, slot)| segment(&registry, index, slot, &alive))
+            .filter_map(|(index, slot)| segment(&registry, index, slot, &alive, here))
             .collect(),
     })
 }
@@ -78,7 +85,7 @@ pub fn file(dir: &Path, number: i32) -> Option<PathBuf> {
     [dir.join(&name), dir.join(REMOVED).join(&name)].into_iter().find(|path| path.is_file())
 }
 
-fn segment(registry: &Registry, index: usize, slot: &Slot, alive: &[bool]) -> Option<Segment> {
+fn segment(registry: &Registry, index: usize, slot: &Slot, alive: &[bool], here: Option<u32>) -> Option<Segment> {
     let mut word = slot.load();
     if !word.is_there() {
         return None;
@@ -118,6 +125,7 @@ fn segment(registry: &Registry, index: usize, slot: &Slot, alive: &[bool]) -> Op
             nattch,
             cpid: slot.cpid.load(SeqCst),
             lpid: slot.lpid.load(SeqCst),
+            creator_began: here.filter(|&here| here == slot.creator_ns.load(SeqCst)).map(|_| slot.creator_start.load(SeqCst)),
             atime: slot.atime.load(SeqCst),
             dtime: slot.dtime.load(SeqCst),
             ctime,
