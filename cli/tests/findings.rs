@@ -10,7 +10,7 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 use shmgate_testkit::compile::{program, programs_in};
 use shmgate_testkit::trial::trial;
-use shmgate_testkit::{Namespace, Status, run_trials};
+use shmgate_testkit::{Agent, Namespace, Session, Status, run_trials};
 
 /// What is found in which program, and what the evidence has to show.
 const EXPECTED: [(&str, &str, &str, &[&str]); 17] = [
@@ -44,7 +44,29 @@ fn main() -> ExitCode {
             assert!(names.contains(&program), "{program}");
         }
     }));
+    trials.push(trial("what was there before has the size and the mode that it had", there_before));
     run_trials(trials)
+}
+
+/// IPC_CREAT without IPC_EXCL says nothing of what it finds.
+fn there_before() {
+    let namespace = Namespace::fresh();
+    let session = Session::watching(&namespace);
+    let id = Agent::native(&namespace).number("get 77 8192 01600");
+    let mut agent = Agent::gated(&namespace, &session);
+    assert_eq!(agent.number("get 77 4096 01666"), id);
+    assert_eq!(agent.number("get 77 8192 0"), id);
+    assert_eq!(agent.ask("get 77 9000 0"), "EINVAL");
+    let names = || {
+        let report = shmgate(["report", "--json"]).arg(session.directory()).namespace(&namespace).output().silent();
+        let report: Value = serde_json::from_str(&report.stdout).unwrap();
+        let findings = report["findings"].as_array().unwrap().iter();
+        findings.map(|one| one["name"].as_str().unwrap().to_owned()).filter(|name| name != "squatting").collect::<Vec<_>>()
+    };
+    assert_eq!(names(), [""; 0]);
+    // The mode that the session gives it is the session's.
+    agent.number(&format!("set {id} 0604"));
+    assert_eq!(names(), ["world-access"]);
 }
 
 /// What the tests of limits allow.

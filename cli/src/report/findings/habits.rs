@@ -40,14 +40,16 @@ impl Habits {
     }
 
     fn world_access(&self, model: &Model, step: &Step<'_>, findings: &mut Findings) {
-        let segment = match (step.effect, step.event.call) {
-            (Effect::Created(segment), _) => segment,
-            (Effect::Did(Some(segment)), Call::Shmctl { cmd: libc::IPC_SET, .. }) => segment,
+        let (segment, about) = match (step.effect, step.event.call) {
+            (Effect::Created(segment), _) => (segment, About::made(model, segment, step.at.process)),
+            (Effect::Did(Some(segment)), Call::Shmctl { cmd: libc::IPC_SET, .. }) => {
+                (segment, About::segment(model, segment, step.at.process))
+            }
             _ => return,
         };
         let it = &model.segments[segment as usize];
         let Some(mode) = it.mode.filter(|mode| mode & WORLD != 0) else { return };
-        findings.note(Kind::WorldAccess, (segment.into(), 0), About::segment(model, segment, step.at.process), step.at, || {
+        findings.note(Kind::WorldAccess, (segment.into(), about.if_created.into()), about, step.at, || {
             let may = match mode & WORLD {
                 0o006 => "read and write",
                 0o002 => "write",

@@ -130,7 +130,7 @@ fn size_mismatch(fold: &Fold, step: &Step<'_>, (key, size): (i32, u64), findings
     let it = &model.segments[segment as usize];
     let Some(has) = it.size.filter(|&has| size != 0 && has != size && it.key == Some(key)) else { return };
     let subject = (u64::from(segment), u64::from(step.program));
-    findings.note(Kind::SizeMismatch, subject, About::segment(model, segment, step.at.process), step.at, || {
+    findings.note(Kind::SizeMismatch, subject, About::made(model, segment, step.at.process), step.at, || {
         let what = if size > has { "which fails (EINVAL)" } else { "and gets the larger one" };
         let creator = who(model, it.met.process);
         printable(

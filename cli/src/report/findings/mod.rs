@@ -23,7 +23,8 @@ use rustc_hash::FxHashMap as HashMap;
 use shmgate_core::policy::Policy;
 
 use super::fold::{Fold, Step};
-use super::model::{Index, Model, Moment, Segment};
+use super::lives;
+use super::model::{Index, Model, Moment, Origin, Segment};
 pub use kind::{Kind, Severity};
 
 /// As many records are kept as evidence of a finding: the first ones.
@@ -47,6 +48,8 @@ pub struct Finding {
     pub last: u64,
     /// Records' slots.
     pub evidence: Vec<u64>,
+    /// True if it is one only if the session has created its segment, which the end tells.
+    pub if_created: bool,
 }
 
 /// What a finding is about.
@@ -55,6 +58,7 @@ struct About {
     segment: Option<Index>,
     key: Option<i32>,
     process: Option<Index>,
+    if_created: bool,
 }
 
 impl About {
@@ -63,7 +67,13 @@ impl About {
     }
 
     fn segment(model: &Model, segment: Index, process: Index) -> About {
-        About { segment: Some(segment), key: model.segments[segment as usize].key, process: Some(process) }
+        About { segment: Some(segment), key: model.segments[segment as usize].key, process: Some(process), ..About::default() }
+    }
+
+    /// By the size and mode that the shmget which met the segment first asked for: it has others if that found it.
+    fn made(model: &Model, segment: Index, process: Index) -> About {
+        let if_created = model.segments[segment as usize].origin == Origin::Either;
+        About { if_created, ..About::segment(model, segment, process) }
     }
 }
 
@@ -89,8 +99,8 @@ impl Findings {
         (before, at): (Option<Moment>, Moment),
         summary: impl FnOnce() -> String,
     ) {
+        let About { segment, key, process, if_created } = about;
         let index = *self.known.entry((kind, subject.0, subject.1)).or_insert_with(|| {
-            let About { segment, key, process } = about;
             let (count, shown, evidence) = (0, 0, Vec::new());
             self.list.push(Finding {
                 kind,
@@ -103,6 +113,7 @@ impl Findings {
                 first: at.time,
                 last: at.time,
                 evidence,
+                if_created,
             });
             self.list.len() - 1
         });
@@ -145,6 +156,8 @@ impl Watch {
         self.errors.finish(model, &mut self.findings);
         ends::look(model, policy, &mut self.findings);
         let mut list = self.findings.list;
+        let is_created = |segment: &Index| lives::is_created(&model.segments[*segment as usize]);
+        list.retain(|finding| !finding.if_created || finding.segments.iter().all(is_created));
         list.sort_by_key(|finding| (std::cmp::Reverse(finding.kind.severity()), finding.kind, finding.first));
         list
     }
