@@ -37,7 +37,8 @@ impl Isolated {
     /// Makes it, after removing what killed runs left.
     pub fn start() -> Result<Isolated, Failure> {
         let base = base()?;
-        let fault = |error: &io::Error| Failure::new(FAILED, format!("{}: {}", base.display(), words(error)));
+        let hint = "isolated namespaces are made there; elsewhere one can be that stays: --backend userspace --namespace /some/directory";
+        let fault = |error: &io::Error| Failure::usage(format!("{}: {}; {hint}", base.display(), words(error)));
         match DirBuilder::new().mode(0o700).create(&base) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(fault(&error)),
             _ => {}
@@ -49,9 +50,9 @@ impl Isolated {
         lock.lock_shared().map_err(|error| fault(&error))?;
         let dir = new_directory(&base).map_err(|error| fault(&error))?;
         let leased = File::open(&dir).and_then(|lease| lease.lock_shared().map(|()| lease));
-        let made = leased.map_err(|error| fault(&error)).and_then(|lease| {
-            check::create(&dir, &Limits::default(), false).map_err(|error| Failure::new(FAILED, error)).map(|()| lease)
-        });
+        let made = leased
+            .map_err(|error| fault(&error))
+            .and_then(|lease| check::create(&dir, &Limits::default(), false).map_err(Failure::usage).map(|()| lease));
         match made {
             Ok(lease) => Ok(Isolated { watcher: start_watcher(&dir).ok(), dir, _lease: lease }),
             Err(failure) => {

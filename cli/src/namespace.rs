@@ -87,7 +87,7 @@ pub fn all(mut fault: impl FnMut(String)) -> Result<Vec<Named>, Failure> {
             }
         }
     }
-    if let Some(one) = of_environment()
+    if let Some(one) = of_environment(&mut fault)
         && all.iter().all(|known| known.dir != one.dir)
     {
         all.push(one);
@@ -96,10 +96,26 @@ pub fn all(mut fault: impl FnMut(String)) -> Result<Vec<Named>, Failure> {
     Ok(all)
 }
 
-/// The namespace that the environment names, if it is a directory of its own: those with names are found anyway.
-fn of_environment() -> Option<Named> {
-    let name = variable("SHMGATE_NAMESPACE")?.into_string().ok()?;
-    let dir = directory(&name).ok().filter(|dir| Path::new(&name).is_absolute() && check::exists(dir))?;
+/// The namespace that the environment names, if it is a directory of its own: those with names are found anyway. A name that means nothing, and a
+/// directory that can't be looked into, are told to `fault`.
+fn of_environment(fault: impl FnOnce(String)) -> Option<Named> {
+    let name = variable("SHMGATE_NAMESPACE")?;
+    let dir = match named(&name) {
+        Ok(dir) if Path::new(&name).is_absolute() => dir,
+        Ok(_) => return None,
+        Err(failure) => {
+            fault(format!("SHMGATE_NAMESPACE: {}", failure.message));
+            return None;
+        }
+    };
+    if !check::exists(&dir) {
+        let seen = fs::symlink_metadata(dir.join("registry"));
+        if seen.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+            fault(none(&dir).message);
+        }
+        return None;
+    }
+    let name = name.into_string().ok()?;
     Some(Named { is_shared: open_to_all(&dir).is_some(), name, dir })
 }
 

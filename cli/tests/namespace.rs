@@ -306,9 +306,17 @@ fn where_none_can_be_made_the_cause_is_said() {
     let said = mounted("-o ro", create);
     refused(&said, 1, &["Read-only file system", "SHMGATE_NAMESPACE=/some/directory"]);
     assert!(!said.stderr.contains("above"), "{said}");
+    let isolated = "\"$0\" run --isolate -- true";
+    refused(&mounted("-o ro", isolated), 2, &["Read-only file system", "--namespace /some/directory"]);
     // Somebody else was there first.
     let said = mounted("-o mode=1777", &format!("mkdir /dev/shm/shmgate-0 && chown 65534 /dev/shm/shmgate-0 && {create}"));
     refused(&said, 1, &["/dev/shm/shmgate-0: belongs to user 65534", "SHMGATE_NAMESPACE=/some/directory"]);
+    let said = mounted("-o mode=1777", &format!("mkdir -m 777 /dev/shm/shmgate-0 && {isolated}"));
+    refused(&said, 2, &["/dev/shm/shmgate-0: is open to others", "chmod 700 /dev/shm/shmgate-0"]);
+    // That of the environment, too.
+    let script =
+        "\"$0\" namespace create x && SHMGATE_NAMESPACE=/dev/shm/shmgate-0/x setpriv --reuid 65534 --clear-groups \"$0\" ls";
+    refused(&mounted("-o mode=1777", script), 1, &["/dev/shm/shmgate-0/x: Permission denied"]);
     // All others are shown.
     let script = "\"$0\" namespace create --shared s && mkdir -m 700 /dev/shm/shmgate-65534 && \
                   setpriv --reuid 65534 --regid 65534 --clear-groups \"$0\" ";

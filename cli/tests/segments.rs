@@ -243,10 +243,12 @@ fn a_broken_namespace_costs_the_others_nothing() {
     let id = own.agent().number("get 0 4096 0600");
     shmgate(["namespace", "create", &broken.name]).output().silent();
     fs::write(broken.dir.join("registry"), "no registry").unwrap();
-    let outcome: Outcome =
-        shmgate(["ls", "-n", "-o", "ID", "--namespace", &own.name, "--namespace", &broken.name]).namespace(&namespace).output();
-    refused(&outcome, 1, &[broken.dir.to_str().unwrap(), "damaged"]);
-    assert_eq!(outcome.stdout, format!("{id}\n"));
+    for (other, what) in [(&broken, "damaged"), (&Named::new("none"), "there is none")] {
+        let ls = shmgate(["ls", "-n", "-o", "ID", "--namespace", &own.name, "--namespace", &other.name]);
+        let outcome: Outcome = ls.namespace(&namespace).output();
+        refused(&outcome, 1, &[other.dir.to_str().unwrap(), what]);
+        assert_eq!(outcome.stdout, format!("{id}\n"));
+    }
 }
 
 fn what_is_asked_wrongly_is_said() {
@@ -258,6 +260,8 @@ fn what_is_asked_wrongly_is_said() {
     refused(&ls(&["--key", "frob"]), 2, &["not a key", "0x5e000001"]);
     refused(&ls(&["--owner", "no-such-user-here"]), 2, &["no such user"]);
     refused(&ls(&["--older-than", "1y"]), 2, &["not an age", "90m"]);
+    refused(&ls(&["--older-than", "7"]), 2, &["not an age", "90m"]);
+    refused(&shmgate(["ls"]).env("SHMGATE_NAMESPACE", "a/b").output(), 1, &["SHMGATE_NAMESPACE", "is no namespace"]);
     assert_eq!(ls(&["--kernel", "--json"]).silent().stdout, "{\"schema\":1,\"sharedmemory\":[]}\n");
     assert_eq!(ls(&["--kernel"]).status, Status::Exited(0));
 }

@@ -238,7 +238,8 @@ pub fn parse_key(text: &str) -> Result<i32, &'static str> {
 fn parse_age(text: &str) -> Result<u64, &'static str> {
     let (number, unit) = match text.find(|character: char| !character.is_ascii_digit()) {
         Some(at) => text.split_at(at),
-        None => (text, "s"),
+        // A bare number might mean days, and gc would go by it.
+        None => (text, if text == "0" { "s" } else { "" }),
     };
     let unit = match unit {
         "s" => 1,
@@ -276,7 +277,7 @@ mod tests {
         for (text, seconds) in [("0", 0), ("30s", 30), ("90m", 5400), ("1h", 3600), ("2d", 172_800), ("1w", 604_800)] {
             assert_eq!(parse_age(text), Ok(seconds), "{text}");
         }
-        for text in ["", "h", "1x", "-1h", "1h30m", "99999999999999999999", "18446744073709551615w", "1.5h"] {
+        for text in ["", "5", "h", "1x", "-1h", "1h30m", "99999999999999999999", "18446744073709551615w", "1.5h"] {
             assert!(parse_age(text).is_err(), "{text}");
         }
     }

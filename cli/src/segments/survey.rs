@@ -39,7 +39,7 @@ impl Survey {
     /// Looks where `at` says.
     ///
     /// # Errors
-    /// A [`Failure`] for a namespace that is none, and where the kernel was asked for and has no segments to offer.
+    /// A [`Failure`] for a namespace that is none, if no other was asked for, and where the kernel was asked for and has no segments to offer.
     pub fn look(at: &Where) -> Result<Survey, Failure> {
         let processes = Processes::default();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -65,7 +65,12 @@ impl Survey {
         for name in &at.namespaces {
             let dir = namespace::named(name)?;
             if !check::exists(&dir) {
-                return Err(namespace::none(&dir));
+                let none = namespace::none(&dir);
+                if at.namespaces.len() == 1 {
+                    return Err(none);
+                }
+                found.faults.push(none.message);
+                continue;
             }
             found.look_into(Place::Userspace { name: name.to_string_lossy().into_owned(), dir });
         }
