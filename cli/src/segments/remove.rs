@@ -134,7 +134,10 @@ fn agreed(what: &str) -> Result<bool, Failure> {
     }
     let _ = write!(io::stderr(), "Remove {what}? [y/N] ");
     let mut answer = String::new();
-    let _ = io::stdin().lock().read_line(&mut answer);
+    // Ctrl-D leaves the cursor where it is.
+    if !matches!(io::stdin().lock().read_line(&mut answer), Ok(1..)) {
+        let _ = writeln!(io::stderr());
+    }
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
