@@ -132,8 +132,15 @@ pub fn list(json: bool) -> Result<u8, Failure> {
     };
     let mut rows: Vec<Row> = Vec::new();
     for one in all(&mut fault)? {
-        let usage = check::usage(&one.dir).map_err(&mut fault);
-        rows.push((one, usage.ok()));
+        match check::usage(&one.dir) {
+            Ok(usage) => rows.push((one, Some(usage))),
+            // It was removed meanwhile.
+            Err(_) if !check::exists(&one.dir) => {}
+            Err(error) => {
+                fault(error);
+                rows.push((one, None));
+            }
+        }
     }
     let text = if json { as_json(&rows) } else { as_table(&rows) };
     written(io::stdout().write_all(text.as_bytes()))?;

@@ -160,6 +160,9 @@ fn the_same_id_in_another_namespace_is_another_segment() {
     let look = json(&namespace, &[text(&dir)]);
     assert_eq!(ids(&look), [id]);
     assert_eq!(look["segments"][0]["namespace"], own.name);
+    assert_eq!(look["in_use"]["segments"], 1);
+    agent.number(&format!("rm {id}"));
+    assert_eq!(json(&namespace, &[text(&dir)])["in_use"]["segments"], 0, "the stranger's is not the session's");
 }
 
 fn an_id_that_comes_again_counts_anew() {
@@ -304,7 +307,10 @@ fn a_damaged_journal_is_said() {
 }
 
 fn a_broken_namespace_costs_the_others_nothing() {
-    let (namespace, good, bad) = (Namespace::fresh(), Named::new("good"), Named::new("bad"));
+    let (namespace, good, temp) = (Namespace::fresh(), Named::new("good"), place());
+    // Where the other tests don't come by.
+    let dir = temp.path().join("bad");
+    let bad = Named { name: text(&dir).into(), dir };
     let id = good.agent().number("get 0 4096 01600");
     bad.agent().number("get 0 4096 01600");
     std::fs::write(bad.dir.join("registry"), "nonsense").unwrap();

@@ -87,7 +87,10 @@ impl Survey {
         let segments = match survey(dir) {
             Ok(survey) => survey.segments,
             Err(error) => {
-                self.faults.push(error);
+                // One that was removed meanwhile is no fault.
+                if check::exists(dir) {
+                    self.faults.push(error);
+                }
                 return;
             }
         };

@@ -97,7 +97,9 @@ impl Activity {
     /// What the session has in use of its quotas, if its books can be read: of the segments that they have, those that are there.
     pub fn in_use(&self, there: &[Segment]) -> Option<ledger::Counters> {
         let ledger = self.ledger.as_ref()?;
-        let there: HashSet<(i32, u64)> = there.iter().map(|segment| (segment.id, segment.size)).collect();
+        // Elsewhere others have the same ids.
+        let its = there.iter().filter(|segment| self.tally.of(segment).is_some());
+        let there: HashSet<(i32, u64)> = its.map(|segment| (segment.id, segment.size)).collect();
         let mut used = ledger::Counters { attaches: ledger.live_attaches(), ..ledger::Counters::default() };
         for segment in ledger.noted_segments().filter(|noted| there.contains(&(noted.shmid, noted.size))) {
             used.segments += 1;
