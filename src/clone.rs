@@ -1,8 +1,9 @@
 //! The hooks of clone and syscall: a child with memory of its own is a fork, though no fork handler runs for it, and its attaches are to be
 //! counted when the call returns.
 //!
-//! `syscall` is hooked for SYS_clone, SYS_clone3 and SYS_fork alone; all else is passed on by a jump, with every register as it came. A child
-//! that shares its parent's memory, or that is to begin on another stack by a raw call, is left alone.
+//! `syscall` is hooked for SYS_clone, SYS_clone3 and SYS_fork, and for the calls of shared memory, which on the userspace backend are the gate's by
+//! that name too: libraries that overwrite the first bytes of shmat and shmdt, ours, make the call so (UCX, for MPI). All else is passed on by a jump,
+//! with every register as it came. A child that shares its parent's memory, or that is to begin on another stack by a raw call, is left alone.
 
 use core::ffi::{c_int, c_long, c_void};
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +12,7 @@ use once_cell::race::OnceNonZeroUsize;
 use shmgate_core::errno;
 use shmgate_core::sys::read_host;
 
+use crate::hooks::{plain_shmat, plain_shmctl, plain_shmdt, plain_shmget};
 use crate::next;
 use crate::process::{before_fork, gate_if_on, in_child, in_parent};
 
@@ -51,7 +53,7 @@ static NEXT: AtomicUsize = AtomicUsize::new(0);
 /// Finds the next `syscall`.
 pub fn prepare() {
     static PLACE: OnceNonZeroUsize = OnceNonZeroUsize::new();
-    NEXT.store(next::find(&PLACE, c"syscall", forking as *const () as usize), Ordering::Release);
+    NEXT.store(next::find(&PLACE, c"syscall", considered as *const () as usize), Ordering::Release);
 }
 
 /// The beginning of struct clone_args.
@@ -79,8 +81,29 @@ fn is_fork(number: c_long, first: c_long, second: c_long) -> bool {
     flags & libc::CLONE_VM as u64 == 0 && stack == 0 && gate_if_on().is_some()
 }
 
-/// A system call that may make a child; before [`prepare`], any.
-unsafe extern "C" fn forking(n: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long {
+/// A call of shared memory, if the userspace backend serves. To the kernel's it goes unseen: what the next shmat calls is not to come here again.
+unsafe fn served(number: c_long, a: c_long, b: c_long, c: c_long) -> Option<c_long> {
+    if !matches!(number, libc::SYS_shmget | libc::SYS_shmat | libc::SYS_shmdt | libc::SYS_shmctl) {
+        return None;
+    }
+    gate_if_on()?.backend().userspace()?;
+    // SAFETY: the host's own call. Not by the hooks, which may lead here.
+    Some(unsafe {
+        match number {
+            libc::SYS_shmget => plain_shmget(a as _, b as _, c as _).into(),
+            libc::SYS_shmat => plain_shmat(a as _, b as _, c as _) as _,
+            libc::SYS_shmdt => plain_shmdt(a as _).into(),
+            _ => plain_shmctl(a as _, b as _, c as _).into(),
+        }
+    })
+}
+
+/// A system call that may make a child, or one of shared memory; before [`prepare`], any.
+unsafe extern "C" fn considered(n: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long {
+    // SAFETY: the host's own call.
+    if let Some(result) = unsafe { served(n, a, b, c) } {
+        return result;
+    }
     let forks = is_fork(n, a, b);
     if forks {
         before_fork();
@@ -146,16 +169,24 @@ pub unsafe extern "C" fn syscall(number: c_long, a: c_long, b: c_long, c: c_long
         "je 2f",
         "cmp rdi, {clone3}",
         "je 2f",
+        "lea rax, [rdi - {shmget}]",
+        "cmp rax, 2",
+        "jbe 2f",
+        "cmp rdi, {shmdt}",
+        "je 2f",
         "mov rax, qword ptr [rip + {next}]",
         "test rax, rax",
         "jz 2f",
         "jmp rax",
-        "2: jmp {forking}",
+        "2: jmp {considered}",
         clone = const libc::SYS_clone,
         fork = const libc::SYS_fork,
         clone3 = const libc::SYS_clone3,
+        // To shmctl, with shmat between.
+        shmget = const libc::SYS_shmget,
+        shmdt = const libc::SYS_shmdt,
         next = sym NEXT,
-        forking = sym forking,
+        considered = sym considered,
     )
 }
 
@@ -172,14 +203,19 @@ pub unsafe extern "C" fn syscall(number: c_long, a: c_long, b: c_long, c: c_long
         "b.eq 2f",
         "cmp x0, {clone3}",
         "b.eq 2f",
+        "sub x16, x0, {shmget}",
+        "cmp x16, 3",
+        "b.ls 2f",
         "adrp x16, {next}",
         "ldr x16, [x16, :lo12:{next}]",
         "cbz x16, 2f",
         "br x16",
-        "2: b {forking}",
+        "2: b {considered}",
         clone = const libc::SYS_clone,
         clone3 = const libc::SYS_clone3,
+        // To shmdt, with the others between.
+        shmget = const libc::SYS_shmget,
         next = sym NEXT,
-        forking = sym forking,
+        considered = sym considered,
     )
 }

@@ -6,7 +6,7 @@
 //! | ftok | so that a record can say which path a key came from |
 //! | setuid, seteuid, setreuid, setresuid | a record has the caller's uid, and asking the kernel for each would double a call's cost; and the journal has to be opened while the process may |
 //! | _Fork | it runs no fork handlers, and the child's attaches are to be counted |
-//! | clone, syscall (in `clone`) | so may these make a child |
+//! | clone, syscall (in `clone`) | so may these make a child; and in user space syscall is a way to the four calls |
 //! | mmap, mmap64, munmap, mremap (in `mappings`) | by these a host changes what it has attached in user space |
 //! | sigaction, signal (in `signals`) | SIGBUS comes to the userspace backend first |
 //! | dlopen (in `dlopen`) | RTLD_DEEPBIND would let a library's calls past us |
@@ -97,7 +97,7 @@ macro_rules! beside {
 
         #[cold]
         #[inline(never)]
-        unsafe extern "C" fn $plain($($name: $of),*) -> $type {
+        pub unsafe extern "C" fn $plain($($name: $of),*) -> $type {
             match gate() {
                 // SAFETY: the host's own call.
                 gate if gate.course() == Course::Through => unsafe { $through(gate, $($name),*) },
