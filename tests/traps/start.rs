@@ -24,6 +24,10 @@ pub fn trials() -> Vec<Trial> {
         missing_functions_do_not_end_the_host,
         what_auto_cant_replace_is_said_once,
     ];
+    all.push(as_root(
+        "auto_goes_to_the_namespace_of_the_user_at_that_time",
+        auto_goes_to_the_namespace_of_the_user_at_that_time,
+    ));
     let secure = as_root("at_secure_program_ignores_the_environment", at_secure_program_ignores_the_environment);
     all.push(secure.with_ignored_flag(!is_root() || ignores_setuid(&std::env::temp_dir())));
     all
@@ -53,6 +57,21 @@ fn what_auto_cant_replace_is_said_once() {
     assert!(run.stdout.contains("ENOSYS") && run.stdout.ends_with("alive\n"), "{run}");
     let said = own_lines(&run.stderr);
     assert!(said.len() == 1 && said[0].contains("can't replace it: namespace /dev/null/none: "), "{run}");
+}
+
+fn auto_goes_to_the_namespace_of_the_user_at_that_time() {
+    const NOBODYS: &str = "64321";
+    let set = format!("LD_PRELOAD={}", library().display());
+    let run = Run::new(program("without_shm")).args([&set, "SHMGATE_NAMESPACE=dropped", "--"]);
+    let run = run.arg(program("traps/dropped")).arg(NOBODYS).output();
+    let places = ["/dev/shm", "/tmp"].map(|root| Path::new(root).join(format!("shmgate-{NOBODYS}")));
+    let is_its_own = places.iter().any(|place| place.join("dropped").exists());
+    for place in places {
+        let _ = fs::remove_dir_all(place);
+    }
+    let said = run.silent().stdout;
+    assert!(said.lines().count() == 5 && said.lines().all(|line| line.ends_with(": ok")), "{said}");
+    assert!(is_its_own);
 }
 
 fn call_before_our_constructor() {

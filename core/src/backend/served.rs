@@ -3,7 +3,6 @@
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
 use once_cell::race::OnceRef;
 
@@ -55,7 +54,8 @@ pub struct Served {
 /// What takes the kernel's place where that has nothing to offer.
 #[derive(Debug)]
 struct Fallback {
-    dir: PathBuf,
+    /// The directory that it means depends on the user, whom the process may change before its first call.
+    namespace: String,
     stderr: Stderr,
     /// It can't be had, and that was said.
     is_missed: AtomicBool,
@@ -77,15 +77,11 @@ impl Served {
             return Ok(served);
         }
         let namespace = namespace.map_or("default".into(), |name| String::from_utf8_lossy(name.as_bytes()));
-        let dir = directory(&namespace);
-        match choice {
-            Choice::Userspace => {
-                served.serve_by(Userspace::open(&dir?)?);
-            }
-            _ => {
-                let fallback = |dir| Fallback { dir, stderr: Stderr::now(), is_missed: AtomicBool::new(false) };
-                served.fallback = dir.ok().map(fallback);
-            }
+        if choice == Choice::Userspace {
+            served.serve_by(Userspace::open(&directory(&namespace)?)?);
+        } else {
+            let namespace = namespace.into_owned();
+            served.fallback = Some(Fallback { namespace, stderr: Stderr::now(), is_missed: AtomicBool::new(false) });
         }
         Ok(served)
     }
@@ -159,7 +155,7 @@ impl Served {
     fn instead(&self, errno: Errno, flags: i32) -> Option<&Userspace> {
         let has_none = errno == Errno::ENOSYS || (errno == Errno::EPERM && flags & libc::SHM_HUGETLB == 0);
         let fallback = self.fallback.as_ref().filter(|_| has_none)?;
-        match Userspace::open(&fallback.dir) {
+        match directory(&fallback.namespace).and_then(|dir| Userspace::open(&dir)) {
             Ok(made) => self.serve_by(made),
             Err(what) => {
                 if !fallback.is_missed.swap(true, Relaxed) {
