@@ -12,6 +12,7 @@ mod checks;
 mod compare;
 mod gated;
 mod journal;
+mod mpich;
 mod need;
 mod perl;
 mod php;
@@ -59,7 +60,7 @@ impl Told {
     }
 }
 
-const APPS: [App; 10] = [
+const APPS: [App; 11] = [
     postgres::APP,
     postgres::CRASH,
     xvfb::APP,
@@ -70,6 +71,7 @@ const APPS: [App; 10] = [
     stress_ng::APP,
     util_linux::APP,
     afl::APP,
+    mpich::APP,
 ];
 
 fn main() -> ExitCode {

@@ -9,7 +9,7 @@ for other in chromium chromium-browser google-chrome; do
     ! command -v "$other" >/dev/null || browser=
 done
 
-packages="$browser strace postgresql xvfb x11-apps python3-sysv-ipc perl php-cli stress-ng util-linux procps afl++"
+packages="$browser strace postgresql xvfb x11-apps python3-sysv-ipc perl php-cli stress-ng util-linux procps afl++ mpich"
 policy=/usr/sbin/policy-rc.d
 cluster=/etc/postgresql-common/createcluster.conf
 
