@@ -393,6 +393,7 @@ impl Gate {
     }
 
     /// The calling process is about to fork.
+    #[inline(never)]
     pub fn fork_begins(&self) {
         self.backend.fork_begins();
         if let Some(ledger) = &self.ledger {
@@ -406,6 +407,7 @@ impl Gate {
     }
 
     /// A fork made the calling process.
+    #[inline(never)]
     pub fn forked(&self) {
         self.identity.forget();
         self.backend.forked();
@@ -415,6 +417,7 @@ impl Gate {
     }
 
     /// The calling process ends.
+    #[inline(never)]
     pub fn leave(&self) {
         self.backend.leave();
         if let Some(ledger) = &self.ledger {
