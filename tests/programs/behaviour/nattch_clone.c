@@ -1,5 +1,6 @@
 /* clone, and the system calls by which a program forks past libc: a child with memory of its own has its parent's attaches. */
 #include "trace.h"
+#include <dlfcn.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <sys/syscall.h>
@@ -43,6 +44,38 @@ static void look(const char *how, pid_t pid)
 		exit(1);
 }
 
+/* A child that nobody in between sees: from its first call on it has its parent's attaches, less what that takes. */
+static void unseen(const char *how, int (*first)(void *), void *at)
+{
+	long (*call)(long, ...) = (long (*)(long, ...))dlsym(dlopen("libc.so.6", RTLD_NOW), "syscall");
+	int told[2];
+	char byte;
+	if (pipe(told) == -1)
+		exit(1);
+	fflush(stdout);
+	pid_t pid = (pid_t)call(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	if (pid == 0) {
+		if (first(at) == -1 || write(told[1], "x", 1) != 1)
+			_exit(1);
+		wait_and_go((void *)7);
+	}
+	if (read(told[0], &byte, 1) != 1)
+		exit(1);
+	close(told[0]);
+	close(told[1]);
+	look(how, pid);
+}
+
+static int detach(void *at)
+{
+	return shmdt(at);
+}
+
+static int unmap(void *at)
+{
+	return munmap(at, PAGE);
+}
+
 int main(void)
 {
 	shmid = private_segment(PAGE, 0600);
@@ -79,6 +112,10 @@ int main(void)
 	printf("%d\n", syscall(SYS_getpid) == getpid());
 	char *page = (char *)syscall(SYS_mmap, NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	printf("six arguments: %d\n", *page);
+	char *also = TP(shmat(shmid, NULL, 0));
+	unseen("detached by a child that nobody saw", detach, also);
+	unseen("unmapped by a child that nobody saw", unmap, also);
+	T(shmdt(also));
 	printf("at the end: nattch %ld\n", nattch(shmid));
 	T(shmdt(at));
 	T(shmctl(shmid, IPC_RMID, NULL));

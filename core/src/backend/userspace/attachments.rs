@@ -64,6 +64,7 @@ struct Entry {
 #[derive(Debug)]
 #[repr(C)]
 struct Table {
+    /// How many are in use, and above that how often that changed.
     count: AtomicU64,
     /// True once an attach was changed by the host: one may have several pieces.
     has_pieces: AtomicBool,
@@ -75,6 +76,8 @@ struct Table {
 /// The table. Pages of it that were never used cost nothing.
 #[derive(Debug)]
 pub struct Attachments(View<Table>);
+
+const ONE_CHANGE: u64 = 1 << 32;
 
 fn start_of(origin: u64) -> usize {
     ((origin >> 12).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 47) as usize
@@ -113,7 +116,7 @@ impl Attachments {
                 entry.len.store(attachment.len, Relaxed);
                 entry.shmid.store(attachment.shmid as u32 as u64, Relaxed);
                 entry.word.store(attachment.origin | TAG, Release);
-                self.0.count.fetch_add(1, Relaxed);
+                self.0.count.fetch_add(ONE_CHANGE + 1, Relaxed);
                 return Ok(());
             }
         }
@@ -167,14 +170,19 @@ impl Attachments {
     fn remove(&self, entry: &Entry, word: u64) -> bool {
         let removed = entry.word.compare_exchange(word, GONE, Acquire, Relaxed).is_ok();
         if removed {
-            self.0.count.fetch_sub(1, Relaxed);
+            self.0.count.fetch_add(ONE_CHANGE - 1, Relaxed);
         }
         removed
     }
 
     /// How many there are.
     pub fn count(&self) -> u64 {
-        self.0.count.load(Relaxed)
+        self.0.count.load(Relaxed) % ONE_CHANGE
+    }
+
+    /// Another number after each change. Whoever reads it and then looks at all of them has seen no less.
+    pub fn state(&self) -> u64 {
+        self.0.count.load(Acquire)
     }
 
     /// Shows `visit` the entries that are in use, and their words.

@@ -44,6 +44,8 @@ struct Place {
     life: AtomicU64,
     /// [`Claims::begun`] when the fork began.
     begun: AtomicU64,
+    /// What the process had attached when the life was claimed.
+    attached: AtomicU64,
 }
 
 /// A life that has its lock. Whoever drops it gives it up.
@@ -64,6 +66,8 @@ pub struct UnderWay<'a>(&'a Claims);
 pub struct Inherited<'a> {
     /// Its life.
     pub claimed: Option<Claimed<'a>>,
+    /// What [`Claims::fork_begins`] was told.
+    pub attached: u64,
     /// Another thread's claim may have left it a descriptor.
     pub may_have_descriptors: bool,
 }
@@ -99,8 +103,9 @@ impl Claims {
         Ok(claimed)
     }
 
-    /// The calling thread is about to fork, and its child to have the life `claimed`. False if the child will not find it.
-    pub fn fork_begins(&self, claimed: Option<Claimed<'_>>) -> bool {
+    /// The calling thread is about to fork, and its child to have the life `claimed`, which holds what was `attached`, in the caller's
+    /// words. False if the child will not find it.
+    pub fn fork_begins(&self, claimed: Option<Claimed<'_>>, attached: u64) -> bool {
         let begun = self.begun.load(SeqCst);
         if begun == 0 {
             return true;
@@ -109,6 +114,7 @@ impl Claims {
             return claimed.is_none();
         };
         place.begun.store(begun, SeqCst);
+        place.attached.store(attached, SeqCst);
         core::mem::forget(claimed);
         true
     }
@@ -131,6 +137,7 @@ impl Claims {
         let (begun, seen) = (self.begun.load(SeqCst), own.map_or(0, |own| own.begun.load(SeqCst)));
         self.begun.store(begun - begun % ONE_BEGUN, SeqCst);
         Inherited {
+            attached: own.map_or(0, |own| own.attached.load(SeqCst)),
             claimed: own.and_then(Place::reclaim),
             may_have_descriptors: seen % ONE_BEGUN != 0 || seen / ONE_BEGUN != begun / ONE_BEGUN,
         }
@@ -261,9 +268,11 @@ mod tests {
         let path = place.path().join("lives");
         let claims = Claims::default();
         // Another thread is about to fork too, and this one does in a signal handler what it is at already.
-        std::thread::scope(|scope| scope.spawn(|| assert!(claims.fork_begins(Some(claim(&claims, &path, 1))))).join().unwrap());
-        assert!(claims.fork_begins(Some(claim(&claims, &path, 2))));
-        assert!(claims.fork_begins(Some(claim(&claims, &path, 3))));
+        std::thread::scope(|scope| {
+            scope.spawn(|| assert!(claims.fork_begins(Some(claim(&claims, &path, 1)), 0))).join().unwrap()
+        });
+        assert!(claims.fork_begins(Some(claim(&claims, &path, 2)), 0));
+        assert!(claims.fork_begins(Some(claim(&claims, &path, 3)), 0));
         let inherited = claims.forked();
         assert_eq!(inherited.claimed.as_ref().map(|claimed| claimed.life.process), Some(3));
         assert_eq!([1, 2, 3].map(|process| is_lived(&path, process)), [false, false, true]);
@@ -277,8 +286,8 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("lives");
         let claims = Claims::default();
-        assert!(claims.fork_begins(Some(claim(&claims, &path, 1))));
-        assert!(claims.fork_begins(Some(claim(&claims, &path, 2))));
+        assert!(claims.fork_begins(Some(claim(&claims, &path, 1)), 0));
+        assert!(claims.fork_begins(Some(claim(&claims, &path, 2)), 0));
         claims.fork_ended();
         assert_eq!([1, 2].map(|process| is_lived(&path, process)), [true, false]);
         claims.fork_ended();
@@ -291,14 +300,14 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("lives");
         let claims = Claims::default();
-        assert!(claims.fork_begins(None) && !claims.forked().may_have_descriptors, "nothing was ever claimed");
+        assert!(claims.fork_begins(None, 0) && !claims.forked().may_have_descriptors, "nothing was ever claimed");
         drop(claim(&claims, &path, 1));
-        assert!(claims.fork_begins(None) && !claims.forked().may_have_descriptors, "it was over before");
+        assert!(claims.fork_begins(None, 0) && !claims.forked().may_have_descriptors, "it was over before");
         let under_way = claims.begin();
-        assert!(claims.fork_begins(None));
+        assert!(claims.fork_begins(None, 0));
         drop(under_way);
         assert!(claims.forked().may_have_descriptors, "it had begun before");
-        assert!(claims.fork_begins(None));
+        assert!(claims.fork_begins(None, 0));
         drop(claim(&claims, &path, 1));
         assert!(claims.forked().may_have_descriptors, "it has begun since, and is over already");
     }
@@ -309,9 +318,9 @@ mod tests {
         let path = place.path().join("lives");
         let claims = Claims::default();
         let claimed: Vec<_> = (0..PLACES as u16).map(|process| claim(&claims, &path, process)).collect();
-        assert!(!claims.fork_begins(Some(claim(&claims, &path, 1000))));
+        assert!(!claims.fork_begins(Some(claim(&claims, &path, 1000)), 0));
         assert!(!is_lived(&path, 1000));
-        assert!(claims.fork_begins(None));
+        assert!(claims.fork_begins(None, 0));
         drop(claimed);
         assert!((0..PLACES as u16).all(|process| !is_lived(&path, process)));
     }

@@ -126,6 +126,11 @@ impl OwnLife {
         }
     }
 
+    /// True in a new child that has not asked for its pid yet.
+    pub fn is_new(&self) -> bool {
+        self.0.pid.load(Relaxed) == 0
+    }
+
     /// False in a vfork child, which has this page in common with its parent.
     pub fn is_caller(&self) -> bool {
         [0, sys::getpid().into()].contains(&self.0.pid.load(Relaxed))

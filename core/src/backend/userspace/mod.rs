@@ -136,6 +136,13 @@ impl Userspace {
 
     #[cold]
     fn begin_life(&self) -> Result<Life, Errno> {
+        // Another library's fork handler may come before ours.
+        if self.own.is_new() {
+            self.forked();
+            if let Some(life) = self.own.get() {
+                return Ok(life);
+            }
+        }
         let claimed = self.registry.claim_life(self.own.pid())?;
         // First: with a life that it has, another thread may attach, and counts that itself.
         self.hold_all(claimed.life, &|_| {});
@@ -224,10 +231,16 @@ impl Userspace {
         found.held_by_own_alone(self.own.get()?)
     }
 
-    /// Asks who is alive. A child that no fork handler announced has to be counted first.
+    /// Asks who is alive.
+    #[inline(never)]
     fn asker(&self) -> Asker<'_> {
-        let own = self.own.get().or_else(|| if self.attachments.count() > 0 { self.begin_life().ok() } else { None });
-        Asker::new(&self.registry, own)
+        Asker::new(&self.registry, self.counted())
+    }
+
+    /// The caller's life, if it has one or something attached. A child that no fork handler announced has to be counted before it has less.
+    #[inline(never)]
+    fn counted(&self) -> Option<Life> {
+        self.own.get().or_else(|| if self.has_attached() { self.begin_life().ok() } else { None })
     }
 
     #[inline(never)]
@@ -482,6 +495,7 @@ impl Userspace {
         if !addr.is_multiple_of(self.page_size) {
             return Err(Errno::EINVAL);
         }
+        self.counted();
         let mut piece = self.attachments.take(addr).ok_or(Errno::EINVAL)?;
         loop {
             memory::unmap(piece.range().start, piece.len);
@@ -524,6 +538,7 @@ impl Userspace {
 
     /// The calling process is about to fork: the child's attaches are counted before fork returns.
     pub fn fork_begins(&self) {
+        let attached = self.attachments.state();
         let claimed = match self.own.get().filter(|_| self.has_attached()).map(|own| self.claim_for_child(own)) {
             None => None,
             Some(Ok(claimed)) => Some(claimed),
@@ -532,7 +547,7 @@ impl Userspace {
                 None
             }
         };
-        if !self.registry.claims.fork_begins(claimed) {
+        if !self.registry.claims.fork_begins(claimed, attached) {
             self.fork_uncounted();
         }
     }
@@ -552,15 +567,22 @@ impl Userspace {
         self.registry.claims.fork_ended();
     }
 
-    /// fork made the calling process.
+    /// fork made the calling process. Nothing happens the second time.
     pub fn forked(&self) {
+        if !self.own.is_new() && self.own.is_caller() {
+            return;
+        }
         self.own.forget();
         // Noted now: of a vfork child's it could not be told later.
         self.own.pid();
         let inherited = self.registry.claims.forked();
-        if let Some(claimed) = inherited.claimed {
-            self.registry.live_on(claimed.life);
-            self.own.set(claimed);
+        match inherited.claimed {
+            Some(claimed) if inherited.attached == self.attachments.state() => {
+                self.registry.live_on(claimed.life);
+                self.own.set(claimed);
+            }
+            // Others have attached or detached something since it was claimed, or it could not be. It ends when there is another.
+            _claimed => _ = self.counted(),
         }
         if inherited.may_have_descriptors {
             self.registry.close_lives();

@@ -46,13 +46,22 @@ impl Userspace {
 
     #[inline(never)]
     pub(super) fn replacing(&self, range: Range<u64>, change: Change<'_>) {
-        let is_marked = self.attachments.mark(&range);
+        let is_marked = self.mark(&range);
         let is_done = change().is_some();
         if is_marked && is_done {
             self.attachments.take_marked(&range, &mut |piece| self.recount(piece.shmid, self.keep_rest(piece, &range)));
         } else if is_marked {
             self.attachments.unmark(&range);
         }
+    }
+
+    /// As [`super::attachments::Attachments::mark`].
+    fn mark(&self, range: &Range<u64>) -> bool {
+        let is_marked = self.attachments.mark(range);
+        if is_marked {
+            self.counted();
+        }
+        is_marked
     }
 
     /// Notes what is left of `piece` outside of `range`; returns in how many pieces.
@@ -91,7 +100,7 @@ impl Userspace {
         let old = range(what.old, old_len.max(self.page_size));
         let over = range(what.new, if what.flags & libc::MREMAP_FIXED == 0 { 0 } else { new_len });
         self.replacing(over, &mut || {
-            let is_marked = self.attachments.mark(&old);
+            let is_marked = self.mark(&old);
             let new = change();
             match new {
                 Some(new) if is_marked => self.attachments.take_marked(&old, &mut |piece| {

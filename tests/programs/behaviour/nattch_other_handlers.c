@@ -1,0 +1,87 @@
+/* A library whose fork handlers were there before any other's: they run next to the fork in the parent, and first in the child. What they
+ * attach and detach counts as what the program does. A child of a raw system call makes its first call of several kinds. */
+#include "trace.h"
+
+static int shmid;
+static char *also;
+static void (*before)(void), (*in_child)(void);
+
+static void attach(void)
+{
+	also = shmat(shmid, NULL, 0);
+}
+
+static void detach(void)
+{
+	shmdt(also);
+}
+
+static void look(void)
+{
+	nattch(shmid);
+}
+
+static void prepare(void)
+{
+	if (before)
+		before();
+}
+
+static void child(void)
+{
+	if (in_child)
+		in_child();
+}
+
+static void before_constructors(void)
+{
+	pthread_atfork(prepare, NULL, child);
+}
+
+__attribute__((section(".preinit_array"), used)) static void (*const preinit)(void) = before_constructors;
+
+static void trace(const char *what, void (*parents)(void), void (*childs)(void))
+{
+	int told[2], gate[2];
+	char byte;
+	char *at = shmat(shmid, NULL, 0);
+	if (parents != attach)
+		attach();
+	before = parents;
+	in_child = childs;
+	if (pipe(told) == -1 || pipe(gate) == -1)
+		exit(1);
+	pid_t pid = fork();
+	if (pid == 0) {
+		close(gate[1]);
+		_exit(write(told[1], "x", 1) != 1 || read(gate[0], &byte, 1) != 0);
+	}
+	before = in_child = NULL;
+	if (read(told[0], &byte, 1) != 1)
+		exit(1);
+	printf("%s: nattch %ld", what, nattch(shmid));
+	close(gate[1]);
+	waitpid(pid, NULL, 0);
+	printf(", then %ld", nattch(shmid));
+	close(gate[0]);
+	close(told[0]);
+	close(told[1]);
+	shmdt(at);
+	if (parents != detach)
+		detach();
+	printf(", then %ld\n", nattch(shmid));
+}
+
+int main(void)
+{
+	shmid = private_segment(PAGE, 0600);
+	trace("no handler", NULL, NULL);
+	trace("attached before the fork", attach, NULL);
+	trace("detached before the fork", detach, NULL);
+	trace("attached in the child", NULL, attach);
+	trace("detached in the child", NULL, detach);
+	trace("looked at in the child", NULL, look);
+	trace("all of it", attach, detach);
+	T(shmctl(shmid, IPC_RMID, NULL));
+	return 0;
+}
