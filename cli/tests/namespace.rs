@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         what_can_not_be_made_leaves_nothing,
         a_directory_that_can_not_be_one_is_said_with_what_helps,
         a_namespace_in_use_is_not_removed,
+        one_made_anew_is_left_alone_by_the_one_before,
         only_its_own_files_are_removed,
         a_healthy_namespace_is_ok_while_it_is_used,
         what_is_wrong_is_said_and_mended,
@@ -357,6 +358,34 @@ fn a_namespace_in_use_is_not_removed() {
     assert_eq!(listed(&own.name), Some([1, 4096, 1]));
     namespace(&["remove", "--force", &own.name]).output().silent();
     assert!(!own.dir.exists());
+}
+
+/// Ids come again in a new namespace, and so do files' names.
+fn one_made_anew_is_left_alone_by_the_one_before() {
+    for (own, shared) in [(Named::new("anew"), &[][..]), (Named::shared("anew"), &["--shared"])] {
+        let create = || namespace(&["create"]).args(shared).arg(&own.name).output().silent();
+        create();
+        let [mut before, mut holder] = [own.agent(), own.agent()];
+        let shmid = before.number("get 77 4096 01600");
+        let at = before.number(&format!("at {shmid} 0"));
+        holder.number(&format!("at {shmid} 0"));
+        namespace(&["remove", "--force", &own.name]).output().silent();
+        create();
+        let mut anew = own.agent();
+        assert_eq!(anew.number("get 77 4096 01600"), shmid);
+        anew.number(&format!("at {shmid} 0"));
+        let file = own.dir.join(format!("segment.{shmid}"));
+        fs::write(&file, [7; 4096]).unwrap();
+        assert_eq!(before.ask(&format!("at {shmid} 0")), "EIDRM");
+        assert_eq!(before.number(&format!("rm {shmid}")), 0);
+        assert_eq!(before.number(&format!("dt {at}")), 0);
+        assert_eq!(before.ask(&format!("stat {shmid}")), "nattch 1 mode 01600", "its other holder lives");
+        holder.number("dt 0");
+        assert_eq!(before.ask(&format!("stat {shmid}")), "EINVAL");
+        assert_eq!(fs::read(&file).unwrap(), [7; 4096], "what is another's stays as it is");
+        anew.number(&format!("at {shmid} 0"));
+        assert_eq!(anew.ask(&format!("stat {shmid}")), "nattch 2 mode 0600");
+    }
 }
 
 fn only_its_own_files_are_removed() {

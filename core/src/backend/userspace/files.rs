@@ -129,7 +129,7 @@ impl Registry {
     pub fn make_shared_file(&self, index: usize, mut sequence: u16, len: u64, mode: u32) -> Result<u16, Errno> {
         debug_assert!(index < SEGMENTS);
         for _ in 0..TRIES {
-            let path = self.segment_path(id(index, sequence))?;
+            let Ok(path) = self.segment_path(id(index, sequence)) else { break };
             let path = path.as_c_str();
             // Somebody was killed before the segment was there, or is in the way.
             let _ = sys::unlink(path);

@@ -160,10 +160,10 @@ impl OwnLife {
 
 impl Registry {
     fn lives(&self, flags: i32) -> Result<File, Errno> {
-        let path = self.path(format_args!("lives"))?;
         // In a shared namespace it is there from the start, and O_CREAT may not be allowed on another's file (fs.protected_regular).
         let flags = if self.is_shared() { flags & !libc::O_CREAT } else { flags };
-        let file = File::open(path.as_c_str(), flags | libc::O_RDWR | libc::O_NOFOLLOW, 0o600);
+        let path = self.path(format_args!("lives"));
+        let file = path.and_then(|path| File::open(path.as_c_str(), flags | libc::O_RDWR | libc::O_NOFOLLOW, 0o600));
         file.or_else(|errno| self.kept_lives.open_again().ok_or(errno))
     }
 

@@ -26,6 +26,8 @@ const SHMMNI: u64 = 4096;
 #[derive(Debug)]
 pub struct Registry {
     dir: CString,
+    /// Its file's device and inode.
+    file: (u64, u64),
     layout: View<Layout>,
     is_shared: bool,
     /// The calling process's life while one of its threads has, or tries to get, the lock. A forked child has another life.
@@ -104,12 +106,13 @@ impl Registry {
             Err(errno) => return Err(fault(errno.text())),
         };
         let layout = map(&file).map_err(|what| fault(&what))?;
-        let by = sys::stat_fd(file.fd()).map_err(|errno| fault(errno.text()))?.st_uid;
-        if place.shared_by.is_some_and(|owner| owner != by || layout.header.shared.load(SeqCst) == 0) {
+        let stat = sys::stat_fd(file.fd()).map_err(|errno| fault(errno.text()))?;
+        if place.shared_by.is_some_and(|owner| owner != stat.st_uid || layout.header.shared.load(SeqCst) == 0) {
             return Err(fault(OPEN));
         }
         Ok(Some(Registry {
             dir: path("")?,
+            file: identity(&stat),
             layout,
             is_shared: place.shared_by.is_some(),
             thread: AtomicU64::new(0),
@@ -163,8 +166,15 @@ impl Registry {
     /// The path of a file of the namespace.
     ///
     /// # Errors
-    /// ENAMETOOLONG, which the length of the directory's path rules out.
+    /// ENOENT if the directory is another's by now: somebody has removed the namespace and made one anew, or the caller sees other
+    /// file systems than before. What is done to the other's files would be done to strangers' memory.
     pub fn path(&self, name: core::fmt::Arguments<'_>) -> Result<PathBuffer, Errno> {
+        let its = sys::stat(self.path_there(format_args!("registry"))?.as_c_str(), false)?;
+        if identity(&its) == self.file { self.path_there(name) } else { Err(Errno::ENOENT) }
+    }
+
+    #[inline(never)]
+    fn path_there(&self, name: core::fmt::Arguments<'_>) -> Result<PathBuffer, Errno> {
         let mut path = PathBuffer::default();
         let dir = self.dir.to_bytes();
         path.bytes[..dir.len()].copy_from_slice(dir);
@@ -229,6 +239,10 @@ impl Registry {
         let file = File::open(path.as_c_str(), libc::O_RDWR | libc::O_NOFOLLOW, 0)?;
         sys::allocate_range(&file, start as u64, (end - start) as u64)
     }
+}
+
+fn identity(stat: &libc::stat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
 }
 
 /// Bytes that have room from the start.
