@@ -168,7 +168,7 @@ shmat(shmid, NULL, 0): EINVAL
 what is attached: kept
 ";
     // Nothing of it, its first page, and into its tables.
-    for size in [0, 4096, 100_000] {
+    for size in [0, 4096, 100_000, 300_000] {
         for userspace in [Userspace::fresh(), Userspace::shared()] {
             let directory = userspace.directory();
             let run = Run::on_userspace(program("traps/cut_short"), &userspace)

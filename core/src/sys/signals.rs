@@ -62,7 +62,8 @@ impl Drop for HeldSignals {
     }
 }
 
-/// All signals blocked for the calling thread, until dropped: a handler must not come in where a lock is held.
+/// All signals blocked for the calling thread, until dropped: a handler must not come in where a lock is held. But SIGBUS, which is ours if the
+/// registry is cut short, and would end the host if it were blocked.
 #[derive(Debug)]
 pub struct BlockedSignals {
     before: u64,
@@ -72,20 +73,20 @@ impl BlockedSignals {
     /// Blocks them.
     pub fn block() -> BlockedSignals {
         let mut before = 0;
-        set_mask(!0, Some(&mut before));
+        set_mask(libc::SIG_BLOCK, !(1 << (libc::SIGBUS - 1)), Some(&mut before));
         BlockedSignals { before }
     }
 }
 
 impl Drop for BlockedSignals {
     fn drop(&mut self) {
-        set_mask(self.before, None);
+        set_mask(libc::SIG_SETMASK, self.before, None);
     }
 }
 
 /// rt_sigprocmask itself: libc's keeps some signals of its own unblocked.
-fn set_mask(mask: u64, before: Option<&mut u64>) {
+fn set_mask(how: i32, mask: u64, before: Option<&mut u64>) {
     let before = before.map_or(core::ptr::null_mut(), core::ptr::from_mut);
     // SAFETY: the kernel's signal set has 64 bits; both outlive the call.
-    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, before, 8_usize) };
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const mask, before, 8_usize) };
 }

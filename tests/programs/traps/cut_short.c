@@ -6,6 +6,16 @@
 static int shmid, finished;
 static char *data;
 
+/* Until it can't create any more, which it does under a lock. */
+static void *create(void *argument)
+{
+	int made, key = 0x5e000080 + (int)(intptr_t)argument;
+	while ((made = shmget(key, PAGE, IPC_CREAT | 0600)) != -1)
+		shmctl(made, IPC_RMID, NULL);
+	__atomic_add_fetch(&finished, 1, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
 /* Until its calls begin to fail. */
 static void *call(void *argument)
 {
@@ -41,7 +51,7 @@ int main(int argc, char **argv)
 	strcpy(data, "kept");
 	pthread_t threads[4];
 	for (int n = 0; n < 4; n++)
-		pthread_create(&threads[n], NULL, call, NULL);
+		pthread_create(&threads[n], NULL, n % 2 ? create : call, (void *)(intptr_t)n);
 	pid_t other = fork(); /* it has the registry mapped too, and calls when that is gone */
 	if (other == 0) {
 		struct stat now;
