@@ -5,8 +5,8 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use shmgate_testkit::compile::program;
 use shmgate_testkit::process::readable;
-use shmgate_testkit::trial::isolated;
-use shmgate_testkit::{Agent, Namespace, Run, Session, on_each_backend};
+use shmgate_testkit::trial::{isolated, trial};
+use shmgate_testkit::{Agent, Namespace, Run, Session, Userspace, on_each_backend};
 
 use crate::LARGE;
 
@@ -20,6 +20,7 @@ pub fn trials() -> Vec<Trial> {
         vfork_and_posix_spawn_leave_our_state_alone,
         each_kind_of_fork_has_its_own_pid,
     ];
+    all.push(trial("fork_is_quick_among_many_processes (userspace)", fork_is_quick_among_many_processes));
     // It removes whatever segments it finds.
     all.push(isolated("sigkill_in_the_middle", sigkill_in_the_middle));
     all
@@ -40,6 +41,14 @@ fn in_each_way(name: &str) {
     assert_eq!(logged.output().silent().stdout, native.stdout, "{name} with a log");
     let passed = Run::new(program(name)).gated().namespace(&namespace).timeout(deadline);
     assert_eq!(passed.output().silent().stdout, native.stdout, "{name} with nothing set");
+}
+
+/// Asking each of them whether it lives takes 10 ms.
+fn fork_is_quick_among_many_processes() {
+    let userspace = Userspace::fresh();
+    let run = Run::on_userspace(program("traps/forks_among_many"), &userspace).timeout(Duration::from_secs(90));
+    let least = run.output().silent().stdout;
+    assert!(least.trim_end().parse::<u32>().is_ok_and(|us| us < 3000), "{least}");
 }
 
 fn threads_and_fork_together() {

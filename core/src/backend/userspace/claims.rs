@@ -27,6 +27,8 @@ pub struct Claims {
     begun: AtomicU64,
     /// How many places were ever taken.
     taken: AtomicU64,
+    /// The slot that was claimed last: a child's, which may have ended by now.
+    pub(super) last: AtomicUsize,
     places: [Place; PLACES],
 }
 
@@ -75,7 +77,7 @@ pub struct Inherited<'a> {
 impl Default for Claims {
     fn default() -> Claims {
         let places = core::array::from_fn(|_| Place::default());
-        Claims { begun: AtomicU64::new(0), taken: AtomicU64::new(0), places }
+        Claims { begun: AtomicU64::new(0), taken: AtomicU64::new(0), last: AtomicUsize::new(0), places }
     }
 }
 

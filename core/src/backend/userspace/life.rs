@@ -191,10 +191,15 @@ impl Registry {
         let header = &self.layout().header;
         loop {
             let ready = (header.processes_ready.load(SeqCst) as usize).min(PROCESSES);
-            // Slots that were given back first; of one that was not, only the lock tells whether its process still lives.
-            for taken in [false, true] {
-                for at in 0..ready {
-                    if let Some(claimed) = self.try_claim(&file, at, taken, pid)? {
+            // Slots that were given back first. Of one that was not, only the lock tells whether its process still lives, and that takes
+            // longer, the more have one: it is asked of all when none is left whose process is not to be seen.
+            let is_free: [&dyn Fn(ProcessWord) -> bool; 3] =
+                [&|slot| !slot.taken, &|slot| slot.taken && slot.pid != 0 && !sys::has_process(slot.pid), &|slot| slot.taken];
+            let last = self.claims.last.load(Relaxed);
+            for is_free in is_free {
+                for at in (last..ready).chain(0..ready.min(last)) {
+                    if let Some(claimed) = self.try_claim(&file, at, is_free, pid)? {
+                        self.claims.last.store(at, Relaxed);
                         return Ok(claimed);
                     }
                 }
@@ -209,18 +214,25 @@ impl Registry {
         }
     }
 
-    fn try_claim(&self, file: &File, at: usize, taken: bool, pid: u32) -> Result<Option<Claimed<'_>>, Errno> {
+    fn try_claim(
+        &self,
+        file: &File,
+        at: usize,
+        is_free: &dyn Fn(ProcessWord) -> bool,
+        pid: u32,
+    ) -> Result<Option<Claimed<'_>>, Errno> {
         let slot = &self.layout().processes[at];
         let word = slot.word.load(SeqCst);
         let before = ProcessWord::from_u64(word);
         let claim = life_byte(PROCESSES + at);
-        if before.taken != taken || !file.lock_byte(claim) {
+        let is_lived = || file.is_byte_locked(life_byte(at)).unwrap_or(true);
+        if !is_free(before) || is_lived() || !file.lock_byte(claim) {
             return Ok(None);
         }
         let generation = ((before.generation + 1) % GENERATIONS).max(1);
         let after = ProcessWord { taken: true, generation, pid };
         // The generation first: until then the slot's former life is asked about.
-        let claimed = !file.is_byte_locked(life_byte(at)).unwrap_or(true)
+        let claimed = !is_lived()
             && slot.word.compare_exchange(word, after.to_u64(), SeqCst, SeqCst).is_ok()
             && file.lock_byte(life_byte(at));
         file.unlock_byte(claim);
