@@ -21,6 +21,7 @@ pub fn trials() -> Vec<Trial> {
         each_kind_of_fork_has_its_own_pid,
     ];
     all.push(trial("fork_is_quick_among_many_processes (userspace)", fork_is_quick_among_many_processes));
+    all.push(trial("fork_in_a_signal_handler_costs_no_descriptor (userspace)", fork_in_a_signal_handler_costs_no_descriptor));
     // It removes whatever segments it finds.
     all.push(isolated("sigkill_in_the_middle", sigkill_in_the_middle));
     all
@@ -49,6 +50,13 @@ fn fork_is_quick_among_many_processes() {
     let run = Run::on_userspace(program("traps/forks_among_many"), &userspace).timeout(Duration::from_secs(90));
     let least = run.output().silent().stdout;
     assert!(least.trim_end().parse::<u32>().is_ok_and(|us| us < 3000), "{least}");
+}
+
+/// The handler comes into a fork, and its own child goes on there.
+fn fork_in_a_signal_handler_costs_no_descriptor() {
+    let userspace = Userspace::fresh();
+    let run = Run::on_userspace(program("traps/fork_in_handler"), &userspace).timeout(Duration::from_secs(90));
+    assert_eq!(run.output().silent().stdout, "lost: 0\nnattch 1\n");
 }
 
 fn threads_and_fork_together() {

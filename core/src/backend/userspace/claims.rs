@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use super::life::Life;
 use crate::errno::Errno;
 use crate::map::Mapping;
-use crate::sys::{self, File};
+use crate::sys::{self, BlockedSignals, File};
 use crate::thread;
 
 /// How many threads can fork at a time and have their children counted when fork returns.
@@ -59,9 +59,10 @@ pub struct Claimed<'a> {
     place: Option<&'a Place>,
 }
 
-/// The time in which a claim's descriptor may be open.
+/// The time in which a claim's descriptor may be open. No signal handler comes in: a child that it forks, and that goes on here, would close
+/// the descriptor twice, and the host may have its number by then.
 #[derive(Debug)]
-pub struct UnderWay<'a>(&'a Claims);
+pub struct UnderWay<'a>(&'a Claims, #[expect(dead_code, reason = "it ends with the time")] BlockedSignals);
 
 /// What a forked child has from its parent.
 #[derive(Debug)]
@@ -84,8 +85,9 @@ impl Default for Claims {
 impl Claims {
     /// Before the file of lives is opened for a claim; what is returned is dropped when that is closed.
     pub fn begin(&self) -> UnderWay<'_> {
+        let signals = BlockedSignals::block();
         self.begun.fetch_add(ONE_BEGUN + 1, SeqCst);
-        UnderWay(self)
+        UnderWay(self, signals)
     }
 
     /// Keeps `life`, which is locked by `file`.
