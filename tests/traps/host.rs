@@ -17,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
         host_that_redirects_its_stderr,
         host_that_reuses_every_descriptor_log_stderr,
         new_log_has_its_mode_whatever_the_umask,
+        new_namespace_has_its_modes_whatever_the_umask,
     ];
     all.extend(on_each_backend![trial:
         host_that_closes_all_descriptors_journal,
@@ -136,20 +137,38 @@ fn host_that_reuses_every_descriptor_journal() {
     assert_eq!(session.records().len(), REUSING_CALLS);
 }
 
+/// Runs each call under the umask `mask`.
+fn each_call_under(mask: u32, set: impl Fn(Run) -> Run) {
+    let narrow = move || {
+        // SAFETY: a system call without memory.
+        unsafe { libc::umask(mask) };
+        Ok(())
+    };
+    let run = set(Run::new(program("traps/each_call")).gated());
+    // SAFETY: `narrow` makes one system call.
+    unsafe { run.prepare(narrow) }.output().silent();
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).expect("it is there").permissions().mode() & 0o7777
+}
+
 fn new_log_has_its_mode_whatever_the_umask() {
     let place = tempfile::tempdir().expect("temporary directory");
     for mask in [0o077, 0o777, 0] {
         let log = place.path().join(format!("log{mask:o}"));
-        let narrow = move || {
-            // SAFETY: a system call without memory.
-            unsafe { libc::umask(mask) };
-            Ok(())
-        };
-        let run = Run::new(program("traps/each_call")).gated().env("SHMGATE_LOG", &log);
-        // SAFETY: `narrow` makes one system call.
-        unsafe { run.prepare(narrow) }.output().silent();
-        let mode = fs::metadata(&log).expect("log").permissions().mode() & 0o7777;
-        assert_eq!(mode, 0o644, "under umask {mask:04o}");
+        each_call_under(mask, |run| run.env("SHMGATE_LOG", &log));
+        assert_eq!(mode(&log), 0o644, "under umask {mask:04o}");
+    }
+}
+
+fn new_namespace_has_its_modes_whatever_the_umask() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    for mask in [0o177, 0o777, 0] {
+        let dir = place.path().join(format!("{mask:o}"));
+        each_call_under(mask, |run| run.env("SHMGATE_BACKEND", "userspace").env("SHMGATE_NAMESPACE", &dir));
+        let modes = ["", "registry", "lives"].map(|name| mode(&dir.join(name)));
+        assert_eq!(modes, [0o700, 0o600, 0o600], "under umask {mask:04o}");
     }
 }
 

@@ -159,11 +159,17 @@ impl OwnLife {
 }
 
 impl Registry {
-    fn lives(&self, flags: i32) -> Result<File, Errno> {
-        // In a shared namespace it is there from the start, and O_CREAT may not be allowed on another's file (fs.protected_regular).
-        let flags = if self.is_shared() { flags & !libc::O_CREAT } else { flags };
+    /// Opens the file of lives, and makes it in a private namespace if `may_make` says so; in a shared one it is there from the start.
+    fn lives(&self, may_make: bool) -> Result<File, Errno> {
         let path = self.path(format_args!("lives"));
-        let file = path.and_then(|path| File::open(path.as_c_str(), flags | libc::O_RDWR | libc::O_NOFOLLOW, 0o600));
+        let open = |flags| {
+            File::open(path.as_ref().map_err(|errno| *errno)?.as_c_str(), flags | libc::O_RDWR | libc::O_NOFOLLOW, 0o600)
+        };
+        let file = match open(0) {
+            // Only what is made by O_EXCL has this mode whatever the umask.
+            Err(Errno::ENOENT) if may_make && !self.is_shared() => open(libc::O_CREAT | libc::O_EXCL).or_else(|_| open(0)),
+            other => other,
+        };
         file.or_else(|errno| self.kept_lives.open_again().ok_or(errno))
     }
 
@@ -172,7 +178,7 @@ impl Registry {
     pub fn keep_lives(&self) {
         if !self.is_shared()
             && self.kept_lives.get().is_none()
-            && let Ok(file) = self.lives(0)
+            && let Ok(file) = self.lives(false)
         {
             // By its path nobody comes to it who may not look into the directory.
             let _ = sys::set_mode(&file, 0o666);
@@ -187,7 +193,7 @@ impl Registry {
     #[inline(never)]
     pub fn claim_life(&self, pid: u32) -> Result<Claimed<'_>, Errno> {
         let _under_way = self.claims.begin();
-        let file = self.lives(libc::O_CREAT)?;
+        let file = self.lives(true)?;
         let header = &self.layout().header;
         loop {
             let ready = (header.processes_ready.load(SeqCst) as usize).min(PROCESSES);
@@ -326,7 +332,7 @@ impl<'a> Asker<'a> {
     #[inline(never)]
     fn is_locked(&mut self, byte: u64) -> bool {
         if self.file.is_none() {
-            self.file = self.registry.lives(0).ok();
+            self.file = self.registry.lives(false).ok();
         }
         self.file.as_ref().is_none_or(|file| file.is_byte_locked(byte).unwrap_or(true))
     }

@@ -4,7 +4,7 @@
 //! symbolic link that somebody put into the way, is refused. A shared one is a directory like /tmp, in which everybody may make files
 //! and remove their own; by a name only that of root or of the caller is found.
 
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -98,7 +98,11 @@ impl Place {
 /// Makes a private directory, unless it is there already; true if this call did.
 fn make(dir: &Path) -> Result<bool, String> {
     match fs::DirBuilder::new().mode(0o700).create(dir) {
-        Ok(()) => private(dir).map(|()| true),
+        Ok(()) => {
+            // Whatever the umask.
+            let _ = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
+            private(dir).map(|()| true)
+        }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => private(dir).map(|()| false),
         Err(error) => {
             let hint = match error.kind() {
