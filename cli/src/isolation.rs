@@ -4,16 +4,15 @@
 //! directory. If both were killed, the next `run --isolate` or `namespace list` finds it without a lock and without processes. Lock
 //! order: the lock on the directory of all namespaces, shared by those who make one, before that on a namespace's.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, PipeWriter};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use shmgate_core::backend::userspace::check::{self, Limits};
-use shmgate_core::backend::userspace::place::directory;
+use shmgate_core::backend::userspace::place::{directory, make_private};
 
 use crate::failure::{FAILED, Failure, words};
 use crate::{members, system};
@@ -39,7 +38,7 @@ impl Isolated {
         let base = base()?;
         let hint = "isolated namespaces are made there; elsewhere one can be that stays: --backend userspace --namespace /some/directory";
         let fault = |error: &io::Error| Failure::usage(format!("{}: {}; {hint}", base.display(), words(error)));
-        match DirBuilder::new().mode(0o700).create(&base) {
+        match make_private(&base) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(fault(&error)),
             _ => {}
         }
@@ -124,7 +123,7 @@ fn new_directory(base: &Path) -> io::Result<PathBuf> {
     loop {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let dir = base.join(format!("{PREFIX}{}.{:04x}", std::process::id(), now.subsec_micros() & 0xffff));
-        match DirBuilder::new().mode(0o700).create(&dir) {
+        match make_private(&dir) {
             // Another process of this pid in another namespace: the time goes on.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             other => return other.map(|()| dir),

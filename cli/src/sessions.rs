@@ -3,12 +3,13 @@
 //! Sessions without a name of their own lie in a directory of the user's. A run that was killed left its session behind, which
 //! the next run sweeps away once nobody uses it. Lock order: the directory's lock before a journal's.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use shmgate_core::backend::userspace::place::make_private;
 use shmgate_core::policy::Policy;
 use shmgate_core::session::Session;
 
@@ -201,12 +202,12 @@ fn base() -> Result<PathBuf, Failure> {
     let runtime =
         runtime.filter(|dir| dir.is_absolute() && fs::metadata(dir).is_ok_and(|meta| meta.is_dir() && meta.uid() == euid));
     if let Some(base) = runtime.map(|dir| dir.join("shmgate"))
-        && make_private(&base, euid).is_ok()
+        && make_own(&base, euid).is_ok()
     {
         return Ok(base);
     }
     let base = PathBuf::from(format!("/tmp/shmgate-{euid}"));
-    match make_private(&base, euid) {
+    match make_own(&base, euid) {
         Ok(()) => Ok(base),
         Err(why) => {
             Err(Failure::usage(format!("{}: {why}; remove it, or name a session's place with --session", base.display())))
@@ -215,8 +216,8 @@ fn base() -> Result<PathBuf, Failure> {
 }
 
 /// Makes a directory that nobody else can look into, or checks that the one that is there is such.
-fn make_private(dir: &Path, euid: u32) -> Result<(), String> {
-    match DirBuilder::new().mode(0o700).create(dir) {
+fn make_own(dir: &Path, euid: u32) -> Result<(), String> {
+    match make_private(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(words(&error)),
         _ => {}
     }
@@ -234,7 +235,7 @@ fn new_directory(base: &Path) -> io::Result<PathBuf> {
     loop {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let dir = base.join(format!("{}-{:x}", std::process::id(), now.as_nanos()));
-        match DirBuilder::new().mode(0o700).create(&dir) {
+        match make_private(&dir) {
             // Another process of this pid in another namespace: the time goes on.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             other => return other.map(|()| dir),
@@ -264,15 +265,15 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let at = |name: &str| temp.path().join(name);
         let euid = system::ids().euid;
-        assert_eq!(make_private(&at("new"), euid), Ok(()));
-        assert_eq!(make_private(&at("new"), euid), Ok(()));
-        assert!(make_private(&at("new"), euid + 1).unwrap_err().contains("belongs to user"));
+        assert_eq!(make_own(&at("new"), euid), Ok(()));
+        assert_eq!(make_own(&at("new"), euid), Ok(()));
+        assert!(make_own(&at("new"), euid + 1).unwrap_err().contains("belongs to user"));
         symlink(at("new"), at("link")).unwrap();
-        assert!(make_private(&at("link"), euid).unwrap_err().contains("symbolic link"));
+        assert!(make_own(&at("link"), euid).unwrap_err().contains("symbolic link"));
         fs::set_permissions(at("new"), fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(make_private(&at("new"), euid).unwrap_err().contains("open to others"));
+        assert!(make_own(&at("new"), euid).unwrap_err().contains("open to others"));
         fs::write(at("file"), "").unwrap();
-        assert!(make_private(&at("file"), euid).unwrap_err().contains("not a directory"));
+        assert!(make_own(&at("file"), euid).unwrap_err().contains("not a directory"));
     }
 
     #[test]

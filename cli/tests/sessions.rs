@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use common::{place, refused, run, shmgate, until_ended};
 use shmgate_testkit::run::TIMEOUT;
-use shmgate_testkit::{Agent, Namespace, Outcome, Status, command, root_trials, run_trials, trials};
+use shmgate_testkit::{Agent, Namespace, Outcome, Run, Status, command, root_trials, run_trials, trials};
 
 fn main() -> ExitCode {
     let mut all = trials![
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         a_session_of_its_own_within_a_run_is_said,
         a_damaged_session_is_not_joined,
         temporary_sessions_go,
+        a_session_has_its_mode_whatever_the_umask,
         a_daemon_keeps_its_session,
         what_a_killed_run_left_is_swept,
     ];
@@ -50,6 +51,16 @@ fn a_bad_session_is_refused() {
     refused(&shmgate(["log", &at("good/journal")]).output(), 2, &["is not a directory; name the session's"]);
     symlink(at("good"), at("way")).unwrap();
     refused(&shmgate(["log", &at("way/")]).output(), 2, &["symbolic link"]);
+}
+
+fn a_session_has_its_mode_whatever_the_umask() {
+    let temp = place();
+    let script = "umask 0177; exec \"$@\"";
+    let dir = temp.path().join("s");
+    let run =
+        Run::new("/bin/sh").args(["-c", script, "sh"]).arg(command()).args(["run", "--session"]).arg(&dir).args(["--", "true"]);
+    assert_eq!(run.output().status, Status::Exited(0));
+    assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
 }
 
 fn a_session_of_somebody_else_is_refused() {

@@ -9,10 +9,11 @@ use core::sync::atomic::Ordering::Relaxed;
 use std::ffi::{CString, OsStr};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
+use crate::backend::userspace::place::make_private;
 use crate::errno::Errno;
 use crate::journal::{Journal, OpenError, Reader};
 use crate::ledger::Ledger;
@@ -93,7 +94,7 @@ impl Session {
     /// [`SessionError`]: as for [`Session::open`], and for a session that has another policy, or files that can't be made.
     pub fn create_or_join(dir: &Path, policy: Option<&Policy>) -> Result<Session, SessionError> {
         let fault = |what: &str| SessionError(format!("session {}: {what}", dir.display()));
-        let is_made = match fs::DirBuilder::new().mode(0o700).create(dir) {
+        let is_made = match make_private(dir) {
             Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
             Err(error) => {

@@ -95,14 +95,19 @@ impl Place {
     }
 }
 
+/// Makes a directory of mode 0700, whatever the umask.
+///
+/// # Errors
+/// mkdir's and chmod's.
+pub fn make_private(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(dir)?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+}
+
 /// Makes a private directory, unless it is there already; true if this call did.
 fn make(dir: &Path) -> Result<bool, String> {
-    match fs::DirBuilder::new().mode(0o700).create(dir) {
-        Ok(()) => {
-            // Whatever the umask.
-            let _ = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
-            private(dir).map(|()| true)
-        }
+    match make_private(dir) {
+        Ok(()) => private(dir).map(|()| true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => private(dir).map(|()| false),
         Err(error) => {
             let hint = match error.kind() {
