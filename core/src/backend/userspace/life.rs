@@ -298,13 +298,15 @@ pub struct Asker<'a> {
     registry: &'a Registry,
     own: Option<Life>,
     file: Option<File>,
+    /// The file is this namespace's for certain.
+    is_sure: bool,
     asked: u32,
 }
 
 impl<'a> Asker<'a> {
     /// Asks on behalf of a process with the life `own`.
     pub fn new(registry: &'a Registry, own: Option<Life>) -> Asker<'a> {
-        Asker { registry, own, file: None, asked: 0 }
+        Asker { registry, own, file: None, is_sure: false, asked: 0 }
     }
 
     /// Who asks, if it has a life.
@@ -329,12 +331,23 @@ impl<'a> Asker<'a> {
         self.registry.kept_lives.knows_locked(byte) || self.is_locked(byte)
     }
 
+    /// A namespace's directory may have become another's, but that costs half as much to find out as all the rest: that somebody lives is
+    /// believed without.
     #[inline(never)]
     fn is_locked(&mut self, byte: u64) -> bool {
-        if self.file.is_none() {
-            self.file = self.registry.lives(false).ok();
+        let registry = self.registry;
+        let asked = |file: &File| file.is_byte_locked(byte).unwrap_or(true);
+        if !self.is_sure {
+            if self.file.is_none() {
+                let path = registry.path_there(format_args!("lives"));
+                self.file = path.and_then(|path| File::open(path.as_c_str(), libc::O_RDWR | libc::O_NOFOLLOW, 0)).ok();
+            }
+            if self.file.as_ref().is_some_and(asked) {
+                return true;
+            }
+            (self.file, self.is_sure) = (registry.lives(false).ok(), true);
         }
-        self.file.as_ref().is_none_or(|file| file.is_byte_locked(byte).unwrap_or(true))
+        self.file.as_ref().is_none_or(asked)
     }
 }
 
@@ -342,6 +355,7 @@ impl Drop for Asker<'_> {
     fn drop(&mut self) {
         if self.asked >= MANY
             && let Some(file) = &self.file
+            && (self.is_sure || self.registry.path(format_args!("lives")).is_ok())
         {
             self.registry.kept_lives.park(file);
         }

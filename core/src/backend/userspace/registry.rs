@@ -173,8 +173,9 @@ impl Registry {
         if identity(&its) == self.file { self.path_there(name) } else { Err(Errno::ENOENT) }
     }
 
+    /// As [`Registry::path`], whosever the directory is by now.
     #[inline(never)]
-    fn path_there(&self, name: core::fmt::Arguments<'_>) -> Result<PathBuffer, Errno> {
+    pub(super) fn path_there(&self, name: core::fmt::Arguments<'_>) -> Result<PathBuffer, Errno> {
         let mut path = PathBuffer::default();
         let dir = self.dir.to_bytes();
         path.bytes[..dir.len()].copy_from_slice(dir);
