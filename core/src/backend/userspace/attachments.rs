@@ -116,7 +116,7 @@ impl Attachments {
                 entry.len.store(attachment.len, Relaxed);
                 entry.shmid.store(attachment.shmid as u32 as u64, Relaxed);
                 entry.word.store(attachment.origin | TAG, Release);
-                self.0.count.fetch_add(ONE_CHANGE + 1, Relaxed);
+                self.0.count.fetch_add(ONE_CHANGE + 1, Release);
                 return Ok(());
             }
         }
@@ -170,7 +170,7 @@ impl Attachments {
     fn remove(&self, entry: &Entry, word: u64) -> bool {
         let removed = entry.word.compare_exchange(word, GONE, Acquire, Relaxed).is_ok();
         if removed {
-            self.0.count.fetch_add(ONE_CHANGE - 1, Relaxed);
+            self.0.count.fetch_add(ONE_CHANGE - 1, Release);
         }
         removed
     }
