@@ -68,6 +68,19 @@ impl Anchors {
         None
     }
 
+    /// Gives back the memory of a file of a page, if it has an anchor; false if that can't be done here.
+    #[inline(never)]
+    pub fn empty(&self, id: i32, len: u64) -> bool {
+        let anchor = self.of(id);
+        if len > sys::page_size() || anchor.busy.swap(1, SeqCst) != 0 {
+            return false;
+        }
+        // It is not replaced meanwhile.
+        let is_empty = anchor.id.load(SeqCst) == id as u64 && memory::give_back(anchor.address.load(SeqCst), len);
+        anchor.busy.store(0, SeqCst);
+        is_empty
+    }
+
     /// A file is being attached: the second time it gets an anchor.
     #[inline(never)]
     pub fn offer(&self, id: i32, size: u64, file: &File) {

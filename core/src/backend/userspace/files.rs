@@ -200,14 +200,19 @@ impl Registry {
     /// Empties the file of a segment that the caller owns; false if it can't be done.
     #[inline(never)]
     pub fn empty_file(&self, found: &Found<'_>) -> bool {
-        let emptied = self.with_file(found.segment.file_id(found.index), &mut |path| empty(path, found));
-        emptied.is_ok()
+        let id = found.segment.file_id(found.index);
+        // Without a look for the file it takes half as long.
+        self.anchors.empty(id, len(found)) || self.with_file(id, &mut |path| empty(path, found)).is_ok()
     }
 }
 
+/// What a segment's pages come to, in bytes.
+fn len(found: &Found<'_>) -> u64 {
+    found.segment.pages(sys::page_size()).saturating_mul(sys::page_size())
+}
+
 fn empty(path: &CStr, found: &Found<'_>) -> Result<(), Errno> {
-    let len = found.segment.pages(sys::page_size()).saturating_mul(sys::page_size());
-    sys::free_pages(&File::open(path, libc::O_RDWR | libc::O_NOFOLLOW, 0)?, len)
+    sys::free_pages(&File::open(path, libc::O_RDWR | libc::O_NOFOLLOW, 0)?, len(found))
 }
 
 /// The sequence number after this one; never 0.

@@ -120,6 +120,12 @@ pub fn duplicate(from: u64, len: u64) -> Result<u64, Errno> {
     unsafe { sys::mremap(from as usize, 0, len as usize, libc::MREMAP_MAYMOVE, 0) }.map(|address| address as u64)
 }
 
+/// Takes the memory of what is mapped from its file; false if it can't be done, as where pages are locked.
+pub fn give_back(address: u64, len: u64) -> bool {
+    // SAFETY: a mapping of a segment that nobody has any more, nor any of its bytes.
+    unsafe { libc::madvise(address as *mut libc::c_void, len as usize, libc::MADV_REMOVE) == 0 }
+}
+
 /// Unmaps an attach.
 pub fn unmap(address: u64, len: u64) {
     // SAFETY: the host asked for it by shmdt, or it has just been mapped and nobody knows it.
