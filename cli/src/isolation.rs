@@ -38,10 +38,7 @@ impl Isolated {
         let base = base()?;
         let hint = "isolated namespaces are made there; elsewhere one can be that stays: --backend userspace --namespace /some/directory";
         let fault = |error: &io::Error| Failure::usage(format!("{}: {}; {hint}", base.display(), words(error)));
-        match make_private(&base) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(fault(&error)),
-            _ => {}
-        }
+        make_private(&base).map_err(|error| fault(&error))?;
         let lock = File::open(&base).map_err(|error| fault(&error))?;
         if lock.try_lock().is_ok() {
             remove_unused(&base);
@@ -123,10 +120,9 @@ fn new_directory(base: &Path) -> io::Result<PathBuf> {
     loop {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let dir = base.join(format!("{PREFIX}{}.{:04x}", std::process::id(), now.subsec_micros() & 0xffff));
-        match make_private(&dir) {
-            // Another process of this pid in another namespace: the time goes on.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            other => return other.map(|()| dir),
+        // If not, another process of this pid in another namespace has: the time goes on.
+        if make_private(&dir)? {
+            return Ok(dir);
         }
     }
 }

@@ -32,17 +32,18 @@ fn text_of(name: &OsStr) -> Result<&str, Failure> {
 
 /// That there is no namespace in a directory.
 pub fn none(dir: &Path) -> Failure {
-    let what = match fs::symlink_metadata(dir.join("registry")) {
+    let what = match strangers(dir) {
         _ if dir.is_symlink() => "is a symbolic link; name the directory itself".to_owned(),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            "Permission denied; do it as the user whose it is".to_owned()
-        }
-        _ => match strangers(dir) {
-            Some(theirs) => format!("there is none; {theirs}"),
-            None => "there is none; see those that are there with: shmgate namespace list".to_owned(),
-        },
+        _ if is_closed(dir) => "Permission denied; do it as the user whose it is".to_owned(),
+        Some(theirs) => format!("there is none; {theirs}"),
+        None => "there is none; see those that are there with: shmgate namespace list".to_owned(),
     };
     Failure::new(FAILED, format!("namespace {}: {what}", dir.display()))
+}
+
+/// True if the caller may not look into a directory.
+fn is_closed(dir: &Path) -> bool {
+    fs::symlink_metadata(dir.join("registry")).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// What to say of another user's shared namespace, if it has the name of this private one, which leads to it for nobody else.
@@ -109,8 +110,7 @@ fn of_environment(fault: impl FnOnce(String)) -> Option<Named> {
         }
     };
     if !check::exists(&dir) {
-        let seen = fs::symlink_metadata(dir.join("registry"));
-        if seen.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+        if is_closed(&dir) {
             fault(none(&dir).message);
         }
         return None;

@@ -217,10 +217,7 @@ fn base() -> Result<PathBuf, Failure> {
 
 /// Makes a directory that nobody else can look into, or checks that the one that is there is such.
 fn make_own(dir: &Path, euid: u32) -> Result<(), String> {
-    match make_private(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(words(&error)),
-        _ => {}
-    }
+    make_private(dir).map_err(|error| words(&error))?;
     match fs::symlink_metadata(dir) {
         Err(error) => Err(words(&error)),
         Ok(meta) if meta.is_symlink() => Err("is a symbolic link".into()),
@@ -235,10 +232,9 @@ fn new_directory(base: &Path) -> io::Result<PathBuf> {
     loop {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let dir = base.join(format!("{}-{:x}", std::process::id(), now.as_nanos()));
-        match make_private(&dir) {
-            // Another process of this pid in another namespace: the time goes on.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            other => return other.map(|()| dir),
+        // If not, another process of this pid in another namespace has: the time goes on.
+        if make_private(&dir)? {
+            return Ok(dir);
         }
     }
 }

@@ -94,18 +94,14 @@ impl Session {
     /// [`SessionError`]: as for [`Session::open`], and for a session that has another policy, or files that can't be made.
     pub fn create_or_join(dir: &Path, policy: Option<&Policy>) -> Result<Session, SessionError> {
         let fault = |what: &str| SessionError(format!("session {}: {what}", dir.display()));
-        let is_made = match make_private(dir) {
-            Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-            Err(error) => {
-                let hint = match error.kind() {
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "; the directory above it has to be there",
-                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "; use a place where you can write",
-                    _ => "",
-                };
-                return Err(fault(&format!("{}{hint}", describe(&error))));
-            }
-        };
+        let is_made = make_private(dir).map_err(|error| {
+            let hint = match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "; the directory above it has to be there",
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "; use a place where you can write",
+                _ => "",
+            };
+            fault(&format!("{}{hint}", describe(&error)))
+        })?;
         let session = Session::look(dir, ["use a directory of your own", "use a directory of mode 0700"])?;
         // What could not be filled goes again; it is another's if it is not empty.
         session.fill_or_join(policy).inspect_err(|_| drop(is_made.then(|| fs::remove_dir(dir))))?;

@@ -28,6 +28,7 @@ struct Anchor {
     address: AtomicU64,
     /// The file that was attached here last: a second time makes it worth an anchor.
     seen: AtomicU64,
+    /// Somebody replaces the anchor, or empties its file.
     busy: AtomicU64,
     /// The file's size, which never changes.
     size: AtomicU64,

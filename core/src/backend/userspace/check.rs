@@ -165,7 +165,7 @@ pub fn is_lived_in(dir: &Path) -> bool {
 pub fn usage(dir: &Path) -> Result<Usage, String> {
     let Survey { segments, processes } = survey(dir)?;
     let bytes = segments.iter().fold(0_u64, |bytes, segment| bytes.saturating_add(segment.size));
-    Ok(Usage { segments: segments.len() as u64, bytes, processes: processes.len() as u64 })
+    Ok(Usage { segments: segments.len() as u64, bytes, processes })
 }
 
 /// The live processes that hold segments, sorted.

@@ -95,20 +95,22 @@ impl Place {
     }
 }
 
-/// Makes a directory of mode 0700, whatever the umask.
+/// Makes a directory of mode 0700, whatever the umask; false if something is there already.
 ///
 /// # Errors
 /// mkdir's and chmod's.
-pub fn make_private(dir: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().mode(0o700).create(dir)?;
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+pub fn make_private(dir: &Path) -> io::Result<bool> {
+    match fs::DirBuilder::new().mode(0o700).create(dir) {
+        Ok(()) => fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes a private directory, unless it is there already; true if this call did.
 fn make(dir: &Path) -> Result<bool, String> {
     match make_private(dir) {
-        Ok(()) => private(dir).map(|()| true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => private(dir).map(|()| false),
+        Ok(is_made) => private(dir).map(|()| is_made),
         Err(error) => {
             let hint = match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "the directory above it has to be there",

@@ -52,8 +52,8 @@ pub struct Segment {
 #[derive(Clone, Debug, Default)]
 pub struct Survey {
     pub segments: Vec<Segment>,
-    /// The pids of the live processes that have called there, as they saw themselves.
-    pub processes: Vec<u32>,
+    /// How many live processes have called there.
+    pub processes: u64,
 }
 
 /// Looks at the namespace in `dir`.
@@ -69,7 +69,7 @@ pub fn survey(dir: &Path) -> Result<Survey, String> {
     let living = registry.processes().iter().zip(&alive).filter(|&(_, &lives)| lives);
     let words = living.map(|(slot, _)| ProcessWord::from_u64(slot.word.load(SeqCst)));
     Ok(Survey {
-        processes: words.map(|word| word.pid).filter(|&pid| pid != 0).collect(),
+        processes: words.filter(|word| word.pid != 0).count() as u64,
         segments: registry
             .segments()
             .iter()
