@@ -8,8 +8,8 @@ use std::os::unix::fs::{chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use common::{compile, place, refused, run, shmgate, write};
-use shmgate_testkit::{Outcome, Run, Status, command, library, root_trials, run_trials, trials};
+use common::{compile, place, refused, run, shmgate};
+use shmgate_testkit::{Outcome, Run, Status, command, executable, library, root_trials, run_trials, trials};
 
 fn main() -> ExitCode {
     let mut all = trials![
@@ -64,7 +64,7 @@ fn a_program_for_another_machine_is_refused() {
     let mut bytes = fs::read(&program).unwrap();
     // e_machine: none that any machine has.
     bytes[18..20].copy_from_slice(&0x7fff_u16.to_ne_bytes());
-    fs::write(&program, bytes).unwrap();
+    executable::write(&program, &bytes, 0o755).unwrap();
     refused(&run([&program]).output(), 125, &["another architecture"]);
 }
 
@@ -73,7 +73,7 @@ fn a_damaged_program_is_refused() {
     let temp = place();
     let program = compile("hello", temp.path(), &[]);
     let bytes = fs::read(&program).unwrap();
-    fs::write(&program, &bytes[..100]).unwrap();
+    executable::write(&program, &bytes[..100], 0o755).unwrap();
     refused(&run([&program]).output(), 125, &["damaged ELF file"]);
 }
 
@@ -82,7 +82,7 @@ fn scripts_are_judged_by_their_interpreter() {
     let tool = compile("hello", temp.path(), &["-static"]);
     let script = temp.path().join("script");
     let line = |line: &str| {
-        write(&script, &format!("#!{line}\necho hello\n"), 0o755);
+        executable::write(&script, format!("#!{line}\necho hello\n").as_bytes(), 0o755).unwrap();
         run([&script]).env("PATH", format!("{}:/usr/bin:/bin", temp.path().display())).output()
     };
     for good in ["/bin/sh", " /bin/sh -e", "/usr/bin/env sh", "/usr/bin/env -S sh -e"] {
@@ -123,7 +123,7 @@ fn install(command_at: &Path, library_at: Option<&Path>) -> PathBuf {
     for path in [Some(command_at), library_at].into_iter().flatten() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
     }
-    fs::copy(command(), command_at).unwrap();
+    executable::copy(command(), command_at).unwrap();
     if let Some(library_at) = library_at {
         fs::copy(library(), library_at).unwrap();
     }

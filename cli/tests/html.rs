@@ -13,7 +13,7 @@ use common::{compile, place, refused, shmgate};
 use serde_json::Value;
 use shmgate_testkit::compile::program;
 use shmgate_testkit::trial::trial;
-use shmgate_testkit::{Agent, Namespace, Outcome, Run, Session, Status, run_trials, trials};
+use shmgate_testkit::{Agent, Namespace, Outcome, Run, Session, Status, executable, run_trials, trials};
 
 fn main() -> ExitCode {
     let mut all = trials![
@@ -56,7 +56,7 @@ fn page() -> (Session, PathBuf) {
         format!("[quota.session]\nbytes = \"64K\"\n[[rule]]\nname = \"</script>{HOSTILE}\"\nkey = 7\naction = \"deny\"\n");
     let session = Session::with_policy(&namespace, &policy);
     let exe = session.place().join(HOSTILE);
-    fs::copy(program("agent"), &exe).unwrap();
+    executable::copy(&program("agent"), &exe).unwrap();
     let mut agent = Agent::start(Run::new(&exe).session(&session).namespace(&namespace));
     let kept = agent.number("get 0 4096 01600");
     let gone = agent.number("get 5 8192 01666");

@@ -6,9 +6,9 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use common::{place, refused, run, shmgate, write};
+use common::{place, refused, run, shmgate};
 use shmgate_testkit::compile::program;
-use shmgate_testkit::{Agent, Namespace, Run, Status, Userspace, command, library, run_trials, trials};
+use shmgate_testkit::{Agent, Namespace, Run, Status, Userspace, command, executable, library, run_trials, trials};
 
 /// The kernel's backend, chosen by auto, has no namespaces: that the option does nothing is said.
 fn a_namespace_that_is_not_used_is_said() {
@@ -56,8 +56,8 @@ fn the_status_is_the_commands() {
 fn what_is_no_command() {
     let temp = place();
     let at = |name: &str| temp.path().join(name).to_str().unwrap().to_owned();
-    write(&temp.path().join("plain"), "echo", 0o644);
-    write(&temp.path().join("orphan"), "#!/no/such/interpreter\n", 0o755);
+    fs::write(temp.path().join("plain"), "echo").unwrap();
+    executable::write(&temp.path().join("orphan"), b"#!/no/such/interpreter\n", 0o755).unwrap();
     refused(&run([at("none")]).output(), 127, &["none", "No such file"]);
     refused(&run(["no-such-command"]).output(), 127, &["no-such-command", "not found in PATH"]);
     refused(&run([""]).output(), 127, &["name is empty"]);
@@ -67,7 +67,7 @@ fn what_is_no_command() {
     refused(&run(["plain"]).env("PATH", temp.path()).output(), 126, &["plain is not executable"]);
     refused(&run(["plain"]).directory(temp.path()).output(), 127, &["write ./plain"]);
     // The shell runs a script without its name in it, as execvp has it.
-    write(&temp.path().join("nameless"), "exit 9", 0o755);
+    executable::write(&temp.path().join("nameless"), b"exit 9", 0o755).unwrap();
     assert_eq!(run([at("nameless")]).output().status, Status::Exited(9));
 }
 
@@ -101,11 +101,11 @@ fn a_bad_policy_has_line_and_column() {
     let temp = place();
     let file = temp.path().join("p.toml");
     let name = file.to_str().unwrap();
-    write(&file, "dry-run = false\n[quota.session]\nbytes = \"12Q\"\n", 0o644);
+    fs::write(&file, "dry-run = false\n[quota.session]\nbytes = \"12Q\"\n").unwrap();
     let place_of = format!("policy {name}:3:9: found \"12Q\", expected a size");
     refused(&shmgate(["run", "--policy", name, "--", "true"]).output(), 2, &[&place_of]);
     refused(&shmgate(["policy", "check", name]).output(), 2, &[&place_of["policy ".len()..]]);
-    write(&file, "frob = 1\n", 0o644);
+    fs::write(&file, "frob = 1\n").unwrap();
     refused(&shmgate(["policy", "check", name]).output(), 2, &[":1:1: unknown key \"frob\""]);
     refused(
         &shmgate(["run", "--policy", "/no/such.toml", "--", "true"]).output(),
@@ -117,12 +117,12 @@ fn a_bad_policy_has_line_and_column() {
 fn policy_check_says_what_a_file_holds() {
     let temp = place();
     let file = temp.path().join("p.toml");
-    write(&file, "[quota.session]\nbytes = \"1G\"\n[[rule]]\nname = \"mine\"\nuid = 7\naction = \"deny\"\n", 0o644);
+    fs::write(&file, "[quota.session]\nbytes = \"1G\"\n[[rule]]\nname = \"mine\"\nuid = 7\naction = \"deny\"\n").unwrap();
     let said = shmgate(["policy", "check", file.to_str().unwrap()]).output().silent().stdout;
     let expected =
         format!("{}: ok\n  the session: at most 1 GiB\n  rule \"mine\": deny with EACCES (any call; uid 7)\n", file.display());
     assert_eq!(said, expected);
-    write(&file, "[[rule]]\nuid = 1\nsize = { min = 1 }\ncall = \"shmat\"\naction = \"deny\"\n", 0o644);
+    fs::write(&file, "[[rule]]\nuid = 1\nsize = { min = 1 }\ncall = \"shmat\"\naction = \"deny\"\n").unwrap();
     let part = "p.toml:3:8: the rule never holds: size is for shmget, the rule's other conditions for shmat";
     refused(&shmgate(["policy", "check", file.to_str().unwrap()]).output(), 2, &[part]);
     refused(&shmgate(["run", "--policy", file.to_str().unwrap(), "--", "true"]).output(), 2, &[part]);
@@ -222,7 +222,7 @@ fn environment(place: &Path, options: &[&str], variables: &[(&str, &str)]) -> St
 fn the_environment_is_as_the_options() {
     let temp = place();
     let here = fs::canonicalize(temp.path()).unwrap();
-    write(&temp.path().join("p.toml"), "quota.session.segments = 1\n", 0o644);
+    fs::write(temp.path().join("p.toml"), "quota.session.segments = 1\n").unwrap();
     let with =
         [("SHMGATE_LOG_FORMAT", "json"), ("SHMGATE_LOG", "old.log"), ("SHMGATE_NAMESPACE", "n"), ("SHMGATE_POLICY", "p.toml")];
     let found = environment(temp.path(), &[], &with);
@@ -239,7 +239,7 @@ fn the_environment_is_as_the_options() {
     let said =
         limited(&["--max-segment-size", "4K"], "! ipcmk -M 8192 2>/dev/null && ipcmk -M 4096 && ! ipcmk -M 1 2>/dev/null");
     assert!(said.contains("2 calls were denied; "), "{said}");
-    write(&temp.path().join("none.toml"), "", 0o644);
+    fs::write(temp.path().join("none.toml"), "").unwrap();
     let option = temp.path().join("none.toml");
     assert!(!limited(&["--policy", option.to_str().unwrap()], "ipcmk -M 1 && ipcmk -M 1").contains("denied"));
     // The format of a log that an option asks for is the environment's.
@@ -254,7 +254,7 @@ fn the_environment_is_as_the_options() {
 
 fn options_win_over_the_environment() {
     let temp = place();
-    write(&temp.path().join("p.toml"), "dry-run = true\n", 0o644);
+    fs::write(temp.path().join("p.toml"), "dry-run = true\n").unwrap();
     let session = fs::canonicalize(temp.path()).unwrap().join("s");
     let full = environment(
         temp.path(),
@@ -321,7 +321,7 @@ fn hints_can_be_copied() {
 fn nothing_is_left_of_a_run_that_did_not_start() {
     let temp = place();
     let (dir, orphan) = (temp.path().join("s"), temp.path().join("orphan"));
-    write(&orphan, "#!/no/such/interpreter\n", 0o755);
+    executable::write(&orphan, b"#!/no/such/interpreter\n", 0o755).unwrap();
     let start = || shmgate(["run", "--session"]).arg(&dir).arg("--").arg(&orphan).output();
     refused(&start(), 126, &["interpreter"]);
     assert!(!dir.exists());

@@ -16,7 +16,7 @@ use shmgate_core::journal::format::{HEADER_LEN, SLOT_LEN};
 use shmgate_testkit::compile::program;
 use shmgate_testkit::run::TIMEOUT;
 use shmgate_testkit::trial::trial;
-use shmgate_testkit::{Agent, Namespace, Run, Session, Status, command, root_trials, run_trials, trials};
+use shmgate_testkit::{Agent, Namespace, Run, Session, Status, command, executable, root_trials, run_trials, trials};
 use tmux::Tmux;
 
 fn main() -> ExitCode {
@@ -583,7 +583,7 @@ fn what_rights_do_not_show_is_said() {
         // A copy, which anybody may execute.
         let temp = place();
         let copy = temp.path().join("shmgate");
-        std::fs::copy(command(), &copy).unwrap();
+        executable::copy(command(), &copy).unwrap();
         std::fs::set_permissions(temp.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let words = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
         Run::new("setpriv")

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `artifacts` | where the built library and the command are |
 //! | `compile` | C programs of `tests/programs`, compiled once |
+//! | `executable` | executables that a test makes itself |
 //! | `namespace` | a fresh IPC namespace that several processes can enter |
 //! | `run` | what is to be started: native or gated, and in which namespace |
 //! | `process` | what was started: with a deadline, and ended when dropped |
@@ -18,6 +19,7 @@
 pub mod agent;
 pub mod artifacts;
 pub mod compile;
+pub mod executable;
 pub mod huge;
 pub mod namespace;
 pub mod process;

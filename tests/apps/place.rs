@@ -9,6 +9,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 use std::{env, io};
 
+use shmgate_testkit::{compile, executable};
 use tempfile::TempDir;
 
 use crate::gated::{Backend, Program};
@@ -42,7 +43,7 @@ impl Place {
         let bin = directory.path().join("bin");
         fs::create_dir(&bin)?;
         for (from, name) in [(built("SHMGATE_TEST_CMD", "shmgate"), "shmgate"), (library(), "libshmgate.so")] {
-            fs::copy(&from, bin.join(name))
+            executable::copy(&from, &bin.join(name))
                 .map_err(|error| io::Error::new(error.kind(), format!("{}: {error} (run make)", from.display())))?;
         }
         let work = directory.path().join("work");
@@ -64,7 +65,7 @@ impl Place {
             chown(directory.path(), Some(user.uid), Some(user.gid))?;
         }
         if userspace.is_some() {
-            fs::copy(shmgate_testkit::compile::program("without_shm"), bin.join("without_shm"))?;
+            executable::copy(&compile::program("without_shm"), &bin.join("without_shm"))?;
         }
         let path = program.path.map_or_else(|| PATH.to_owned(), |first| format!("{}:{PATH}", first.display()));
         Ok(Place { directory, userspace, user, path })

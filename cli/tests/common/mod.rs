@@ -5,7 +5,6 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -52,12 +51,6 @@ pub fn refused(outcome: &Outcome, status: i32, parts: &[&str]) {
     for part in parts {
         assert!(outcome.stderr.contains(part), "{part} is missing\n{outcome}");
     }
-}
-
-/// A file with this mode.
-pub fn write(path: &Path, text: &str, mode: u32) {
-    fs::write(path, text).expect("file");
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("mode");
 }
 
 /// Compiles `tests/programs/NAME.c` of this crate with further arguments.
