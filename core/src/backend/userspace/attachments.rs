@@ -68,6 +68,10 @@ struct Table {
     count: AtomicU64,
     /// True once an attach was changed by the host: one may have several pieces.
     has_pieces: AtomicBool,
+    /// Where attaches have ever been: they ended here at the latest, and
+    end: AtomicU64,
+    /// began so far below the top of all addresses.
+    start: AtomicU64,
     /// A bit for each group of entries.
     used: [AtomicU64; ENTRIES / GROUP / 64],
     entries: [Entry; ENTRIES],
@@ -111,6 +115,12 @@ impl Attachments {
                 let (group, bit) = (&self.0.used[place / GROUP / 64], 1 << (place / GROUP % 64));
                 if group.load(Relaxed) & bit == 0 {
                     group.fetch_or(bit, Relaxed);
+                }
+                let range = attachment.range();
+                for (bound, reached) in [(&self.0.end, range.end), (&self.0.start, !range.start)] {
+                    if bound.load(Relaxed) < reached {
+                        bound.fetch_max(reached, Relaxed);
+                    }
                 }
                 entry.offset.store(attachment.offset, Relaxed);
                 entry.len.store(attachment.len, Relaxed);
@@ -214,6 +224,9 @@ impl Attachments {
     /// Marks what lies in `range`: the host is about to change it, and shmdt does not find it meanwhile. True if anything does.
     #[inline(never)]
     pub fn mark(&self, range: &Range<u64>) -> bool {
+        if range.start >= self.0.end.load(Relaxed) || range.end <= !self.0.start.load(Relaxed) {
+            return false;
+        }
         let mut any = false;
         self.visit(&mut |entry, word| {
             let is_within = || entry.read(word).within(range).is_some();
@@ -311,6 +324,17 @@ mod tests {
         table.take_marked(&range, &mut |attachment| changed.push(attachment));
         assert_eq!(changed, [whole(2)]);
         assert_eq!(count(&table), 2);
+    }
+
+    /// Those at the ends too, behind which nothing is looked for.
+    #[test]
+    fn every_byte_of_an_attach_is_its() {
+        let table = Attachments::new().unwrap();
+        (2..=3).for_each(|n| table.insert(whole(n)).unwrap());
+        let (first, end) = (2 << 16, (3 << 16) + (4 << 12));
+        for (byte, is_its) in [(first - 1, false), (first, true), (end - 1, true), (end, false)] {
+            assert_eq!(table.mark(&(byte..byte + 1)), is_its, "{byte:x}");
+        }
     }
 
     #[test]
