@@ -1,6 +1,7 @@
 /* A library whose fork handlers were there before any other's: they run next to the fork in the parent, and first in the child. What they
- * attach and detach counts as what the program does. A child of a raw system call makes its first call of several kinds. */
+ * attach and detach counts as what the program does, of a removed segment too, and takes little of the stack. */
 #include "trace.h"
+#include <sys/resource.h>
 
 static int shmid;
 static char *also;
@@ -56,6 +57,7 @@ static void trace(const char *what, void (*parents)(void), void (*childs)(void))
 		close(gate[1]);
 		_exit(write(told[1], "x", 1) != 1 || read(gate[0], &byte, 1) != 0);
 	}
+	close(told[1]);
 	before = in_child = NULL;
 	if (read(told[0], &byte, 1) != 1)
 		exit(1);
@@ -65,7 +67,6 @@ static void trace(const char *what, void (*parents)(void), void (*childs)(void))
 	printf(", then %ld", nattch(shmid));
 	close(gate[0]);
 	close(told[0]);
-	close(told[1]);
 	shmdt(at);
 	if (parents != detach)
 		detach();
@@ -74,6 +75,7 @@ static void trace(const char *what, void (*parents)(void), void (*childs)(void))
 
 int main(void)
 {
+	setrlimit(RLIMIT_STACK, &(struct rlimit){256 << 10, RLIM_INFINITY});
 	shmid = private_segment(PAGE, 0600);
 	trace("no handler", NULL, NULL);
 	trace("attached before the fork", attach, NULL);
@@ -82,6 +84,11 @@ int main(void)
 	trace("detached in the child", NULL, detach);
 	trace("looked at in the child", NULL, look);
 	trace("all of it", attach, detach);
+	char *held = shmat(shmid, NULL, 0);
 	T(shmctl(shmid, IPC_RMID, NULL));
+	trace("removed, and no handler", NULL, NULL);
+	trace("removed, and attached before the fork", attach, NULL);
+	trace("removed, and detached in the child", NULL, detach);
+	T(shmdt(held));
 	return 0;
 }

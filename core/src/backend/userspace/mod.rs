@@ -152,14 +152,12 @@ impl Userspace {
     /// Notes `life` as a holder of everything that is attached, and hands each segment to `also`.
     #[inline(never)]
     fn hold_all(&self, life: Life, also: &dyn Fn(&Found<'_>)) {
-        self.attachments.for_each(&mut |attachment| {
-            if let Some(found) = self.found(attachment.shmid) {
-                // Without room for it the count is too low: there is nobody to tell.
-                if self.hold(&found, life, 1).is_err() {
-                    found.segment.note(MAY_BE_MAPPED);
-                }
-                also(&found);
+        self.for_each_attached(&|found| {
+            // Without room for it the count is too low: there is nobody to tell.
+            if self.hold(found, life, 1).is_err() {
+                found.segment.note(MAY_BE_MAPPED);
             }
+            also(found);
         });
     }
 
@@ -167,11 +165,13 @@ impl Userspace {
     #[cold]
     #[inline(never)]
     fn fork_uncounted(&self) {
-        self.attachments.for_each(&mut |attachment| {
-            if let Some(found) = self.found(attachment.shmid) {
-                found.segment.note(MAY_BE_MAPPED);
-            }
-        });
+        self.for_each_attached(&|found| found.segment.note(MAY_BE_MAPPED));
+    }
+
+    /// Shows `visit` the segment of each attach. A removed one is not destroyed here: that takes a life, which the caller may be about to get.
+    #[inline(never)]
+    fn for_each_attached(&self, visit: &dyn Fn(&Found<'_>)) {
+        self.attachments.for_each(&mut |attachment| _ = self.in_slot(attachment.shmid).as_ref().map(visit));
     }
 
     /// Notes `count` more attaches of `life`.
