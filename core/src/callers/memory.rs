@@ -70,9 +70,11 @@ mod tests {
         for address in [0, 8, 4090, u64::MAX - 3, u64::MAX, 1 << 63] {
             assert_eq!(window.word(address), None, "{address:#x}");
         }
+        // Where the kernel puts nothing by itself: what is gone is not at once another thread's.
+        let place = core::ptr::without_provenance_mut(0x2000_0000_0000);
         // SAFETY: new pages of this test's own; the second can't be read, the third is gone.
         let pages = unsafe {
-            let pages = libc::mmap(core::ptr::null_mut(), 3 * 4096, 3, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
+            let pages = libc::mmap(place, 3 * 4096, 3, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
             libc::mprotect(pages.byte_add(4096), 4096, libc::PROT_NONE);
             libc::munmap(pages.byte_add(8192), 4096);
             pages as u64
