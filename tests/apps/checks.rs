@@ -172,10 +172,10 @@ fn a_probe_is_the_gates_own() -> Result<(), String> {
     expect(told.is_err(), "an IPC_INFO of the journal that nobody made was not found")
 }
 
-/// A daemon as they are: forked twice, in a session of its own, its parents gone.
+/// A daemon as they are: forked twice, in a session of its own, its parents gone. It is there still when the command has ended.
 fn a_tree_ends_with_its_daemons() -> Result<(), String> {
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let script = "(setsid sh -c 'echo $$ >new; mv new pid; exec sleep 300' &) ; sleep 300";
+    let script = "(setsid sh -c 'trap \"\" TERM; echo $$ >new; mv new pid; exec sleep 300' &) ; sleep 300";
     let mut command = Command::new("sh");
     command.args(["-c", script]).stderr(Stdio::null()).current_dir(directory.path());
     let mut tree = Tree::start(&mut command).map_err(|error| error.to_string())?;

@@ -45,9 +45,9 @@ impl Tree {
         }
     }
 
-    /// The processes below the command, zombies left out.
-    fn below(&self) -> Vec<u32> {
-        let parents: Vec<(u32, u32)> = processes();
+    /// Notes the processes below the command, and forgets of those noted before which have ended.
+    fn look_below(&self, below: &mut Vec<u32>) {
+        let parents = processes();
         let mut found = vec![self.child.id()];
         let mut next = 0;
         while next < found.len() {
@@ -55,19 +55,22 @@ impl Tree {
             found.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
             next += 1;
         }
-        found.split_off(1)
+        below.extend(found.split_off(1));
+        below.sort_unstable();
+        below.dedup();
+        below.retain(|pid| parents.iter().any(|(other, _)| other == pid));
     }
 
     /// Sends a signal to all below until none is left or the time is over.
-    fn end(&self, signal: i32, time: Duration) {
+    fn end(&self, below: &mut Vec<u32>, signal: i32, time: Duration) {
         let deadline = Instant::now() + time;
         let mut told = Vec::new();
         loop {
-            let below = self.below();
+            self.look_below(below);
             if below.is_empty() || Instant::now() >= deadline {
                 return;
             }
-            for pid in below {
+            for &pid in &*below {
                 // Once is enough, but a process may have forked since the last look.
                 if !told.contains(&pid) {
                     // SAFETY: kill takes plain numbers.
@@ -85,9 +88,11 @@ impl Drop for Tree {
         if matches!(self.child.try_wait(), Ok(Some(_))) {
             return;
         }
-        // The command itself goes last: without it, its orphans would be out of sight.
-        self.end(libc::SIGTERM, GRACE);
-        self.end(libc::SIGKILL, GRACE);
+        // The command itself goes last: without it, its orphans would be out of sight. It may end by itself when those do that it waits
+        // for, so the rest is known by then.
+        let mut below = Vec::new();
+        self.end(&mut below, libc::SIGTERM, GRACE);
+        self.end(&mut below, libc::SIGKILL, GRACE);
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
