@@ -5,8 +5,8 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::time::Instant;
@@ -91,7 +91,7 @@ impl Process {
 
     /// What it wrote to stderr up to now.
     pub fn stderr(&mut self) -> String {
-        text(&mut self.stderr)
+        text(&self.stderr)
     }
 
     /// SIGKILL to this process alone, and its end.
@@ -111,9 +111,9 @@ impl Process {
     pub fn wait(mut self) -> Outcome {
         let Some(status) = self.ended() else {
             self.end();
-            panic!("{} did not end in time\n{}{}", self.name, text(&mut self.stdout), text(&mut self.stderr));
+            panic!("{} did not end in time\n{}{}", self.name, text(&self.stdout), text(&self.stderr));
         };
-        Outcome { status, stdout: text(&mut self.stdout), stderr: text(&mut self.stderr) }
+        Outcome { status, stdout: text(&self.stdout), stderr: text(&self.stderr) }
     }
 
     /// The status, once it has ended; `None` when the deadline came first.
@@ -158,12 +158,12 @@ pub fn readable(descriptor: i32, deadline: Instant) -> bool {
     }
 }
 
-fn text(file: &mut File) -> String {
+/// All of it. The child has the file's offset too, and may be writing: it stays where it is.
+fn text(file: &File) -> String {
     let mut bytes = Vec::new();
-    // The child shares the file's offset: go back to where it was, it may go on writing.
-    let place = file.stream_position().unwrap_or(0);
-    let _ = file.seek(SeekFrom::Start(0));
-    let _ = file.read_to_end(&mut bytes);
-    let _ = file.seek(SeekFrom::Start(place.max(bytes.len() as u64)));
+    let mut piece = [0; 1 << 16];
+    while let Ok(read @ 1..) = file.read_at(&mut piece, bytes.len() as u64) {
+        bytes.extend_from_slice(&piece[..read]);
+    }
     String::from_utf8_lossy(&bytes).into_owned()
 }
