@@ -1,10 +1,14 @@
 //! A session directory, made by the command itself, and what its journal says.
 
+use std::io::{BufRead, BufReader};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::process::readable;
 use crate::{Namespace, Run, command, library};
 
 /// A session in a temporary place.
@@ -71,6 +75,25 @@ impl Session {
             .lines()
             .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in: {line}")))
             .collect()
+    }
+
+    /// The same, one after the other: for more of them than one wants to have in memory.
+    #[track_caller]
+    pub fn each_record(&self, mut look: impl FnMut(Value)) {
+        let read = Run::new(command()).arg("log").arg(self.directory()).arg("--json").timeout(Duration::from_secs(600));
+        let (process, _, output) = read.interactive();
+        let mut output = BufReader::new(output);
+        let mut line = String::new();
+        loop {
+            let is_there = !output.buffer().is_empty() || readable(output.get_ref().as_raw_fd(), process.deadline());
+            assert!(is_there, "the journal is not read in time");
+            line.clear();
+            if output.read_line(&mut line).expect("UTF-8") == 0 {
+                break;
+            }
+            look(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in: {line}")));
+        }
+        process.wait().silent();
     }
 
     /// The records of one call.
