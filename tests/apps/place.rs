@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::gated::{Backend, Program};
 use crate::tree::Tree;
 
-const DEADLINE: Duration = Duration::from_secs(100);
+const DEADLINE: Duration = Duration::from_secs(600);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A user that root becomes.
@@ -37,7 +37,9 @@ pub struct Place {
 impl Place {
     /// Makes the directory and fills it.
     pub fn new(program: &Program<'_>) -> io::Result<Place> {
-        let directory = tempfile::Builder::new().prefix("shmgate-app-").tempdir()?;
+        // PostgreSQL's socket lies in it, and the path of one has 107 bytes at most.
+        let temporary = Some(env::temp_dir()).filter(|path| path.as_os_str().len() <= 60).unwrap_or_else(|| "/tmp".into());
+        let directory = tempfile::Builder::new().prefix("shmgate-app-").tempdir_in(temporary)?;
         fs::set_permissions(directory.path(), Permissions::from_mode(0o755))?;
         let user = if program.not_root && effective_uid() == 0 { Some(nobody()?) } else { None };
         let bin = directory.path().join("bin");
