@@ -62,18 +62,22 @@ pub fn read_link<'a>(path: &CStr, buffer: &'a mut [u8]) -> Result<&'a [u8], Errn
 /// # Errors
 /// fallocate's: ENOSPC, EFBIG, EDQUOT, EOPNOTSUPP.
 pub fn allocate(file: &File, len: u64) -> Result<(), Errno> {
-    allocate_range(file, 0, len)
+    fallocate(file, 0, 0, len)
 }
 
-/// As [`allocate`], for `len` bytes from `start`.
+/// Gives room to `len` of the file's bytes from `start`. It gets no longer: somebody may be cutting it short.
 ///
 /// # Errors
 /// fallocate's.
 pub fn allocate_range(file: &File, start: u64, len: u64) -> Result<(), Errno> {
+    fallocate(file, libc::FALLOC_FL_KEEP_SIZE, start, len)
+}
+
+fn fallocate(file: &File, mode: i32, start: u64, len: u64) -> Result<(), Errno> {
     let _quiet = HeldSignals::hold();
     loop {
         // SAFETY: plain system call on our descriptor.
-        if unsafe { libc::syscall(libc::SYS_fallocate, file.fd(), 0, start, len) } == 0 {
+        if unsafe { libc::syscall(libc::SYS_fallocate, file.fd(), mode, start, len) } == 0 {
             return Ok(());
         }
         if Errno::last() != Errno::EINTR {
