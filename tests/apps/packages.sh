@@ -25,6 +25,9 @@ if [ "$(id -u)" -ne 0 ]; then
     exit 0
 fi
 
+# A mirror may fail once, and another apt be at work.
+patience="-o Acquire::Retries=5 -o DPkg::Lock::Timeout=600"
+
 restore() {
     [ -z "${our_policy:-}" ] || rm -f "$policy"
     [ ! -e "$cluster.before-shmgate" ] || mv "$cluster.before-shmgate" "$cluster"
@@ -33,7 +36,7 @@ trap restore EXIT
 trap 'exit 1' HUP INT TERM
 
 install() {
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get $patience install -qq -y --no-install-recommends "$@" >/dev/null
 }
 
 # No package may start a service. policy-rc.d is Debian's way to say so; one that is there already is the
@@ -44,7 +47,7 @@ if [ ! -e "$policy" ]; then
     chmod 755 "$policy"
 fi
 
-apt-get update -qq
+apt-get $patience update -qq
 case $missing in
 *postgresql*)
     # The server's package would make a cluster, and have it started at the next boot; the tests make their own.
