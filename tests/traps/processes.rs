@@ -34,7 +34,7 @@ fn in_each_way(name: &str) {
     let namespace = Namespace::of_trial();
     let session = Session::with_policy(&namespace, LARGE);
     let log = session.place().join("log");
-    let deadline = Duration::from_secs(90);
+    let deadline = Duration::from_secs(600);
     let watched = Run::new(program(name)).namespace(&namespace).session(&session).timeout(deadline);
     assert_eq!(watched.output().silent().stdout, native.stdout, "{name} with journal and quotas");
     assert!(session.records().len() > 1000, "{name}");
@@ -44,12 +44,15 @@ fn in_each_way(name: &str) {
     assert_eq!(passed.output().silent().stdout, native.stdout, "{name} with nothing set");
 }
 
-/// Asking each of them whether it lives takes 10 ms.
+/// Asking each of them whether it lives takes 10 ms where a fork takes 0.1.
 fn fork_is_quick_among_many_processes() {
     let userspace = Userspace::fresh();
-    let run = Run::on_userspace(program("traps/forks_among_many"), &userspace).timeout(Duration::from_secs(90));
-    let least = run.output().silent().stdout;
-    assert!(least.trim_end().parse::<u32>().is_ok_and(|us| us < 3000), "{least}");
+    let name = program("traps/forks_among_many");
+    let [native, ours] = [Run::new(&name), Run::on_userspace(&name, &userspace)].map(|run| {
+        let least = run.timeout(Duration::from_secs(300)).output().silent().stdout;
+        least.trim_end().parse::<u32>().unwrap_or_else(|_| panic!("{least}"))
+    });
+    assert!(ours < 3000.max(40 * native), "{ours} us, and without us {native}");
 }
 
 /// The handler comes into a fork, and its own child goes on there.
