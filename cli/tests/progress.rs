@@ -49,7 +49,7 @@ impl Scene {
     /// A run to which all work is long, with what it writes to a terminal.
     #[track_caller]
     fn slow(&self, run: Run) -> (Outcome, String) {
-        on_terminal(self.at_speed("1e5", run))
+        on_terminal(self.at_speed("100000", run))
     }
 
     fn report(&self, options: &[&str]) -> Run {
@@ -164,9 +164,9 @@ fn what_is_done_soon_shows_nothing() {
 
 fn elsewhere_than_on_a_terminal_nothing_is_shown() {
     let scene = Scene::new();
-    scene.at_speed("1e5", scene.report(&[]).env("TERM", "xterm")).output().silent();
+    scene.at_speed("100000", scene.report(&[]).env("TERM", "xterm")).output().silent();
     let (mut ours, theirs) = terminal();
-    let said = scene.at_speed("1e5", scene.report(&[]).env("TERM", "dumb").stderr(theirs)).output().success();
+    let said = scene.at_speed("100000", scene.report(&[]).env("TERM", "dumb").stderr(theirs)).output().success();
     assert!(said.stdout.contains("2000 calls"), "{said}");
     let mut screen = String::new();
     let _ = ours.read_to_string(&mut screen);

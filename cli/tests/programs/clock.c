@@ -11,8 +11,9 @@ int clock_gettime(clockid_t which, struct timespec *now)
 	const char *speed = getenv("CLOCK_SPEED");
 	if (failed || which != CLOCK_MONOTONIC || !speed)
 		return failed;
-	double ns = (now->tv_sec * 1e9 + now->tv_nsec) * atof(speed);
-	now->tv_sec = ns / 1e9;
-	now->tv_nsec = (long long)ns % 1000000000;
+	/* In parts, which have room for years of uptime. */
+	long long times = atoll(speed), ns = now->tv_nsec * times;
+	now->tv_sec = now->tv_sec * times + ns / 1000000000;
+	now->tv_nsec = ns % 1000000000;
 	return 0;
 }
