@@ -43,6 +43,7 @@ impl Shell {
         };
         program.stdin(theirs.try_clone().unwrap()).stdout(theirs.try_clone().unwrap()).stderr(theirs);
         program.env("TERM", "dumb").env("PS1", "").env("PROMPT_COMMAND", "echo status:$?:");
+        program.env("LC_ALL", "C").env("HISTFILE", "");
         // SAFETY: `lead` makes system calls only.
         let child = unsafe { program.pre_exec(lead) }.spawn().expect("it starts");
         Shell { child, lines: Lines::of(ours.try_clone().unwrap(), Instant::now() + TIMEOUT), typed: ours }

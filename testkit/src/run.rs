@@ -224,17 +224,19 @@ impl Run {
     }
 }
 
-/// With an environment free of ours, nothing to read, and a process group of its own.
+/// With an environment free of ours and of the user's wishes, nothing to read, and a process group of its own.
 fn new_command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
+    // LANGUAGE counts in all locales but C. In XDG_CONFIG_HOME, or at home if it is not set, may be a list of what is to be kept.
     let ours = |name: &OsString| {
         let name = name.to_string_lossy();
-        name.starts_with("SHMGATE_") || name.starts_with("LD_")
+        name.starts_with("SHMGATE_") || name.starts_with("LD_") || ["LANGUAGE", "NO_COLOR"].contains(&&*name)
     };
     for name in env::vars_os().map(|(name, _)| name).filter(ours) {
         command.env_remove(name);
     }
-    command.env("LC_ALL", "C").stdin(Stdio::null()).process_group(0);
+    command.env("LC_ALL", "C").env("SHELL", "/bin/sh").env("XDG_CONFIG_HOME", "/dev/null");
+    command.stdin(Stdio::null()).process_group(0);
     command
 }
 
