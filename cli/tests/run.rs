@@ -6,19 +6,19 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use common::{place, refused, run, shmgate};
+use common::{Named, place, refused, run, shmgate};
 use shmgate_testkit::compile::program;
 use shmgate_testkit::{Agent, Namespace, Run, Status, Userspace, command, executable, library, run_trials, trials};
 
 /// The kernel's backend, chosen by auto, has no namespaces: that the option does nothing is said.
 fn a_namespace_that_is_not_used_is_said() {
-    let run = |more: &[&str]| shmgate(["run", "--namespace", "test-unused"]).args(more).args(["--", "true"]).output().success();
+    let own = Named::new("unused");
+    let run = |more: &[&str]| shmgate(["run", "--namespace", &own.name]).args(more).args(["--", "true"]).output().success();
     let said = run(&[]).stderr;
     assert!(said.starts_with("shmgate: warning: --namespace is not used") && said.lines().count() == 1, "{said}");
     run(&["-q"]).silent();
     run(&["--backend", "userspace"]).silent();
-    let dir = shmgate_core::backend::userspace::place::directory("test-unused").unwrap();
-    Run::new(shmgate_testkit::command()).args(["namespace", "remove"]).arg(dir).output().silent();
+    Run::new(shmgate_testkit::command()).args(["namespace", "remove"]).arg(&own.dir).output().silent();
 }
 
 fn main() -> ExitCode {
