@@ -498,13 +498,17 @@ fn it_stops_and_goes_on() {
 fn what_is_typed_while_it_is_stopped_stays() {
     let namespace = Namespace::fresh();
     let tmux = Tmux::start(&namespace, SIZE, &[]);
+    // The terminal shows what is typed while the shell is busy, amid what the shell says: so it is typed afterwards.
+    let until_ready = |said: &str| tmux.until(said, |screen| screen.trim_end().ends_with(&format!("\n{said}\n$")));
     tmux.enter("echo one; echo two");
+    until_ready("two");
     let is_shown = |screen: &str| screen.contains("There is no segment.");
     tmux.enter(&line(&["--kernel"]));
     tmux.until("top", is_shown);
     tmux.press(&["C-z"]);
     tmux.until("that it is stopped", |screen| screen.contains("Stopped"));
     tmux.enter("echo three");
+    until_ready("three");
     tmux.enter("fg");
     tmux.until("top", is_shown);
     tmux.press(&["q"]);

@@ -1,15 +1,14 @@
 //! A terminal that a test types into and reads from: a tmux of its own, with one window and bash in it.
 
-use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use shmgate_testkit::{Namespace, Process, Run};
 
-/// True if this machine has one.
+/// True if this machine has one that knows the options it is started with.
 pub fn is_there() -> bool {
-    env::split_paths(&env::var_os("PATH").unwrap_or_default()).any(|directory| directory.join("tmux").exists())
+    Command::new("tmux").arg("-DNV").output().is_ok_and(|done| done.status.success())
 }
 
 /// A running tmux, gone with all in it when dropped.
@@ -22,12 +21,14 @@ pub struct Tmux {
 impl Tmux {
     /// Starts one of this size in a namespace, with these variables.
     pub fn start(namespace: &Namespace, (width, height): (u16, u16), variables: &[(&str, &str)]) -> Tmux {
-        let place = super::place();
+        // A socket's path is short, and TMPDIR may not be.
+        let place = tempfile::tempdir_in("/tmp").expect("temporary directory");
         let socket = place.path().join("tmux");
         // In the foreground, so that the server is ours to end.
         let mut server = Run::new("tmux").arg("-S").arg(&socket).args(["-f", "/dev/null", "-D"]).namespace(namespace);
         // The shell's own way, whatever shell and locale the user has.
         server = server.env("LC_ALL", "C.UTF-8").env("SHELL", "/bin/sh").env("TERM", "screen").env("PS1", "$ ");
+        server = server.env("HISTFILE", "");
         for (name, value) in variables {
             server = server.env(name, value);
         }
@@ -67,9 +68,9 @@ impl Tmux {
         self.press(&["Enter"]);
     }
 
-    /// What is on the screen.
+    /// What is on the screen. A line that a shell or a program left to the terminal to break, wherever it did, is one.
     pub fn screen(&self) -> String {
-        self.asked(&["capture-pane", "-p"])
+        self.asked(&["capture-pane", "-p", "-J"])
     }
 
     /// The same, with the sequences that colour it.
