@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use shmgate_testkit::process::readable;
@@ -15,6 +15,9 @@ pub fn find() -> Option<PathBuf> {
     let names = ["chromium", "chromium-browser", "chromium-headless-shell", "google-chrome"];
     names.into_iter().find_map(super::common::tool)
 }
+
+/// Several at a time are a load for a small machine.
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A browser with one page.
 pub struct Browser {
@@ -52,7 +55,9 @@ impl Browser {
         let data = format!("--user-data-dir={}", profile.path().display());
         let run =
             Run::new("sh").args(["-c", words, "sh"]).arg(find().expect("a browser")).args(options).args([&data, "about:blank"]);
-        let (process, to, from) = run.env("HOME", profile.path()).env("LC_ALL", "C.UTF-8").interactive();
+        // It has a socket in TMPDIR, whose path is short.
+        let run = run.env("HOME", profile.path()).env("LC_ALL", "C.UTF-8").env("TMPDIR", "/tmp");
+        let (process, to, from) = run.timeout(TIMEOUT).interactive();
         let deadline = process.deadline();
         let (unread, complaints) = (Vec::new(), Vec::new());
         let mut browser =
