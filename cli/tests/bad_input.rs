@@ -10,7 +10,9 @@ use std::process::ExitCode;
 use common::{Named, place, refused, shmgate, unread};
 use serde_json::Value;
 use shmgate_testkit::compile::program;
-use shmgate_testkit::{Agent, Namespace, Outcome, Process, Run, Session, Status, command, root_trials, run_trials, trials};
+use shmgate_testkit::{
+    Agent, Namespace, Outcome, Process, Run, Session, Status, command, isolated_trials, root_trials, run_trials, trials,
+};
 
 fn main() -> ExitCode {
     let mut trials = trials![
@@ -19,9 +21,9 @@ fn main() -> ExitCode {
         processes_may_end_meanwhile,
         readers_may_leave,
         a_reader_that_leaves_changes_no_verdict,
-        what_was_agreed_to_is_done_though_nobody_reads_of_it,
         a_follower_ends_with_its_reader,
     ];
+    trials.extend(isolated_trials![what_was_agreed_to_is_done_though_nobody_reads_of_it]);
     trials.extend(root_trials![
         another_users_session_is_refused,
         a_hidden_process_is_not_gone,

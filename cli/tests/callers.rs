@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use common::{place, refused, shmgate};
 use serde_json::Value;
 use shmgate_testkit::trial::trial;
-use shmgate_testkit::{Outcome, Status, run_trials, trials};
+use shmgate_testkit::{Outcome, Status, isolated_trials, run_trials, trials};
 
 fn main() -> ExitCode {
     let mut all = trials![
@@ -32,13 +32,13 @@ fn main() -> ExitCode {
         what_is_left_behind_has_its_maker,
         a_leak_in_the_report_has_its_line,
         leaks_of_one_line_are_one,
-        a_run_tells_a_leak_once_and_with_its_line,
         served_in_user_space,
         not_asked_for_nothing_is_kept,
         odd_settings_are_refused,
         that_the_log_has_none_is_said,
         a_damaged_stack_costs_no_record,
     ];
+    all.extend(isolated_trials![a_run_tells_a_leak_once_and_with_its_line]);
     let name = "stripped_with_its_symbols_packed";
     let has_xz = common::tool("xz").is_some();
     let name = if has_xz { name.to_owned() } else { format!("{name} (skipped: needs xz)") };

@@ -12,15 +12,14 @@ use common::{compile, place, refused, shmgate};
 use serde_json::Value;
 use shmgate_core::journal::format::{HEADER_LEN, SLOT_LEN};
 use shmgate_testkit::compile::program;
-use shmgate_testkit::{Agent, Namespace, Outcome, Run, Session, Status, command, run_trials, trials};
+use shmgate_testkit::{Agent, Namespace, Outcome, Run, Session, Status, command, isolated_trials, run_trials, trials};
 
 fn main() -> ExitCode {
-    run_trials(trials![
+    let mut trials = trials![
         text_says_it_all,
         json_has_the_lives,
         an_inherited_attach_is_the_parents,
         an_exec_ends_attaches,
-        an_id_that_comes_again_is_another_segment,
         what_was_there_before_is_no_leak,
         an_attach_keeps_what_is_removed,
         no_peak_is_above_a_quota_that_held,
@@ -38,7 +37,9 @@ fn main() -> ExitCode {
         a_journal_is_read_while_it_is_written,
         a_reader_that_leaves_is_no_error,
         a_million_records_are_little_work,
-    ])
+    ];
+    trials.extend(isolated_trials![an_id_that_comes_again_is_another_segment]);
+    run_trials(trials)
 }
 
 fn report(session: &Path, options: &[&str]) -> Outcome {

@@ -9,23 +9,28 @@ use std::process::{ChildStdin, ChildStdout, ExitCode};
 
 use common::{Named, place, refused, shmgate};
 use shmgate_testkit::process::readable;
-use shmgate_testkit::{Agent, Namespace, Outcome, Process, Run, Status, command, root_trials, run_trials, trials};
+use shmgate_testkit::{
+    Agent, Namespace, Outcome, Process, Run, Status, command, isolated_trials, root_trials, run_trials, trials,
+};
 
 fn main() -> ExitCode {
     let mut trials = trials![
-        segments_are_removed_by_id_and_key,
         segments_in_user_space_are_removed_alike,
-        nothing_goes_without_consent,
         what_is_attached_stays_unless_forced,
-        filters_choose_what_goes,
         what_is_named_wrongly_is_said,
-        orphans_go_and_others_stay,
-        what_is_on_a_keep_list_stays,
         whoever_sits_at_the_terminal_is_asked,
         another_segment_of_the_same_id_stays,
         what_is_used_while_it_is_asked_about_stays,
         what_the_killed_held_goes_at_once,
     ];
+    // They look at all that is there, and remove what nobody owns up to.
+    trials.extend(isolated_trials![
+        segments_are_removed_by_id_and_key,
+        nothing_goes_without_consent,
+        filters_choose_what_goes,
+        orphans_go_and_others_stay,
+        what_is_on_a_keep_list_stays,
+    ]);
     trials.extend(root_trials![another_users_segments_stay, an_owner_removes_what_its_mode_hides]);
     run_trials(trials)
 }

@@ -8,20 +8,21 @@ use std::process::ExitCode;
 use common::{Named, refused, shmgate};
 use serde_json::Value;
 use shmgate_testkit::compile::program;
-use shmgate_testkit::{Agent, Namespace, Outcome, Run, Status, command, run_trials, trials};
+use shmgate_testkit::{Agent, Namespace, Outcome, Run, Status, command, isolated_trials, root_trials, run_trials, trials};
 
 fn main() -> ExitCode {
-    run_trials(trials![
+    let mut trials = trials![
         segments_of_both_backends_are_listed_alike,
         states_are_told,
-        pids_of_another_pid_namespace_are_nobodys_here,
         a_table_has_the_columns_that_were_asked_for,
-        filters_hold_together,
         a_list_may_be_cut_short_by_its_reader,
         colours_are_for_terminals,
         a_broken_namespace_costs_the_others_nothing,
         what_is_asked_wrongly_is_said,
-    ])
+    ];
+    trials.extend(isolated_trials![filters_hold_together]);
+    trials.extend(root_trials![pids_of_another_pid_namespace_are_nobodys_here]);
+    run_trials(trials)
 }
 
 /// `shmgate ls --json` in `namespace`, with the segments it lists.

@@ -15,9 +15,9 @@ pub fn trial(name: impl Into<String>, body: impl FnOnce() + Send + 'static) -> T
     })
 }
 
-/// A test that only root can do: ignored, and counted as that, for others.
+/// A test that only root can do: ignored, and counted as that, for others, and for a root that may not even make namespaces.
 pub fn as_root(name: impl Into<String>, body: impl FnOnce() + Send + 'static) -> Trial {
-    trial(format!("{} (needs root)", name.into()), body).with_ignored_flag(!is_root())
+    trial(format!("{} (needs root)", name.into()), body).with_ignored_flag(!is_root() || !Namespace::available())
 }
 
 /// Whether these tests are run by root.
@@ -41,6 +41,12 @@ macro_rules! trials {
 #[macro_export]
 macro_rules! root_trials {
     ($($name:ident),* $(,)?) => { vec![$($crate::trial::as_root(stringify!($name), $name)),*] };
+}
+
+/// The same for those that must not run in the machine's own IPC namespace.
+#[macro_export]
+macro_rules! isolated_trials {
+    ($($name:ident),* $(,)?) => { vec![$($crate::trial::isolated(stringify!($name), $name)),*] };
 }
 
 thread_local! {
