@@ -87,10 +87,8 @@ fn words(error: &io::Error) -> String {
 
 /// Opens a namespace that is there.
 pub(super) fn open(dir: &Path) -> Result<Registry, String> {
-    if !exists(dir) {
-        return Err(fault(dir, "there is none"));
-    }
-    Registry::open_or_create(dir)
+    // Whoever looks makes none: it may be being removed.
+    Registry::open_if_there(dir)?.ok_or_else(|| fault(dir, "there is none"))
 }
 
 /// Makes a namespace: a private one, or one that every user may share.

@@ -93,6 +93,19 @@ impl Place {
         let shared_by = open_to_all(dir);
         Ok(Place { shared_by, is_made: shared_by.is_none() && make(dir)? })
     }
+
+    /// `None` if it is not there.
+    ///
+    /// # Errors
+    /// A message for people.
+    pub fn find(dir: &Path) -> Result<Option<Place>, String> {
+        let shared_by = open_to_all(dir);
+        match private(dir) {
+            Err(_) if fs::symlink_metadata(dir).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) => Ok(None),
+            Err(why) if shared_by.is_none() => Err(why),
+            _ => Ok(Some(Place { shared_by, is_made: false })),
+        }
+    }
 }
 
 /// Makes a directory of mode 0700, whatever the umask; false if something is there already.

@@ -68,6 +68,14 @@ impl Write for PathBuffer {
     }
 }
 
+/// Makes a registry, unless the directory is gone meanwhile.
+fn made(dir: &Path) -> Result<(), String> {
+    match create(dir) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(fault(dir, &format!("can't be made: {}", why_not(errno)))),
+    }
+}
+
 const OPEN: &str = "is open to others; use a directory of mode 0700, or make it with: shmgate namespace create --shared";
 
 impl Registry {
@@ -78,7 +86,8 @@ impl Registry {
     pub fn open_or_create(dir: &Path) -> Result<Registry, String> {
         for _ in 0..100 {
             let place = Place::find_or_make(dir)?;
-            let opened = Registry::open(dir, &place);
+            let opened = Registry::open(dir, &place)
+                .and_then(|there| if there.is_none() { made(dir).map(|()| None) } else { Ok(there) });
             if opened.is_err() && place.is_made {
                 // What could not be filled goes again; it is another's if it is not empty.
                 let _ = fs::remove_dir(dir);
@@ -90,19 +99,25 @@ impl Registry {
         Err(fault(dir, "comes and goes; is somebody removing it?"))
     }
 
-    /// `None` if it was made just now, or its directory is gone meanwhile.
+    /// Opens the namespace in `dir`; `None` if there is none, or none any more.
+    ///
+    /// # Errors
+    /// A message for people: it is not the caller's, or is damaged.
+    pub fn open_if_there(dir: &Path) -> Result<Option<Registry>, String> {
+        match Place::find(dir)? {
+            Some(place) => Registry::open(dir, &place),
+            None => Ok(None),
+        }
+    }
+
+    /// `None` if there is no registry.
     fn open(dir: &Path, place: &Place) -> Result<Option<Registry>, String> {
         let fault = |what: &str| fault(dir, what);
         let path = |name: &str| CString::new(dir.join(name).as_os_str().as_bytes()).map_err(|_| fault("has a NUL in its name"));
         let file = match File::open(&path("registry")?, libc::O_RDWR | libc::O_NOFOLLOW, 0) {
             Ok(file) => file,
             Err(Errno::ENOENT) if place.shared_by.is_some() => return Err(fault(OPEN)),
-            Err(Errno::ENOENT) => {
-                return match create(dir) {
-                    Ok(()) | Err(Errno::ENOENT) => Ok(None),
-                    Err(errno) => Err(fault(&format!("can't be made: {}", why_not(errno)))),
-                };
-            }
+            Err(Errno::ENOENT) => return Ok(None),
             Err(errno) => return Err(fault(errno.text())),
         };
         let layout = map(&file).map_err(|what| fault(&what))?;
