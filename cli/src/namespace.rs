@@ -235,7 +235,7 @@ pub fn remove(name: &OsStr, force: bool) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// The pids of a namespace's holders as they are seen here, which may be in another PID namespace than theirs.
+/// The pids of a namespace's holders as they are seen here. They may be in another PID namespace, or /proc may not show them.
 fn pids_here(name: &OsStr) -> Result<BTreeSet<u32>, Failure> {
     let found = Survey::look(&Where { namespaces: vec![name.to_owned()], ..Where::default() })?;
     let searches = search_all(&found.segments.iter().collect::<Vec<_>>());
@@ -246,7 +246,7 @@ fn pids_here(name: &OsStr) -> Result<BTreeSet<u32>, Failure> {
 fn holders(holds: &[Hold], here: &BTreeSet<u32>) -> String {
     const NAMED: usize = 5;
     let own: BTreeSet<u32> = holds.iter().map(|hold| hold.pid).collect();
-    let (pids, as_seen) = if here.is_empty() { (&own, " (in another PID namespace)") } else { (here, "") };
+    let (pids, as_seen) = if here.is_empty() { (&own, " (not to be seen here)") } else { (here, "") };
     let segments = holds.iter().map(|hold| hold.shmid).collect::<BTreeSet<_>>().len();
     let named: Vec<String> = pids.iter().take(NAMED).map(ToString::to_string).collect();
     let more = if pids.len() > NAMED { ", …" } else { "" };
@@ -315,6 +315,6 @@ mod tests {
         let seen = |pids: &[u32]| pids.iter().copied().collect();
         assert_eq!(holders(&[hold(7, 1), hold(7, 2)], &seen(&[7])), "live process 7 holds 2 segments");
         assert_eq!(holders(&[hold(1, 1), hold(2, 1)], &seen(&[7, 9])), "live processes 7, 9 hold 1 segment");
-        assert_eq!(holders(&[hold(1, 1)], &seen(&[])), "live process 1 (in another PID namespace) holds 1 segment");
+        assert_eq!(holders(&[hold(1, 1)], &seen(&[])), "live process 1 (not to be seen here) holds 1 segment");
     }
 }
