@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 
 use common::{Named, refused, shmgate};
@@ -21,7 +22,10 @@ fn main() -> ExitCode {
         what_is_asked_wrongly_is_said,
     ];
     trials.extend(isolated_trials![filters_hold_together]);
-    trials.extend(root_trials![pids_of_another_pid_namespace_are_nobodys_here]);
+    trials.extend(root_trials![
+        pids_of_another_pid_namespace_are_nobodys_here,
+        times_of_another_time_namespace_are_nobodys_here,
+    ]);
     run_trials(trials)
 }
 
@@ -152,6 +156,21 @@ fn pids_of_another_pid_namespace_are_nobodys_here() {
     assert_eq!(look(), unknown(&not_known));
     let gc = shmgate(["gc", "-n", "--older-than", "0s"]).args(place).namespace(&namespace).output().success();
     assert_eq!(gc.stdout, "nothing to remove\n");
+}
+
+/// There a process began at another time.
+fn times_of_another_time_namespace_are_nobodys_here() {
+    if !Path::new("/proc/self/ns/time").exists() {
+        return;
+    }
+    let (namespace, own) = (Namespace::fresh(), Named::new("times"));
+    let inside = own.run("unshare").args(["-T", "-f", "--boottime", "100000"]).arg(program("agent"));
+    let mut agent = Agent::start(inside.namespace(&namespace));
+    let id = agent.number("get 77 4096 01600");
+    let place = ["--namespace", &own.name];
+    let not_known = serde_json::json!({"pid": agent.number("pid"), "name": null, "gone": false});
+    let segment = segment(&namespace, &place, id);
+    assert_eq!((&segment["creator"], &segment["orphan"]), (&not_known, &false.into()));
 }
 
 fn table(namespace: &Namespace, arguments: &[&str]) -> String {

@@ -2,7 +2,7 @@
 //!
 //! Asked only when a quota is reached or a table full, never on the way of an ordinary call. No allocation.
 
-use core::fmt::Write;
+use core::fmt::{Display, Write};
 
 use crate::sys::{self, File};
 use crate::text::Line;
@@ -150,11 +150,24 @@ pub fn namespace(path: &core::ffi::CStr) -> u64 {
 
 /// The PID namespace in which /proc knows a process as `pid`, 0 if it does not. Another than the caller's for the caller's own pid: it is
 /// another namespace's /proc.
-#[inline(never)]
 pub fn namespace_of(pid: u32) -> u64 {
-    let mut path = Line::<64>::new();
-    let _ = write!(path, "/proc/{pid}/ns/pid\0");
-    core::ffi::CStr::from_bytes_with_nul(path.as_bytes()).map_or(0, namespace)
+    pid_namespace(&pid)
+}
+
+/// The caller's PID namespace, 0 if it can't be known.
+pub fn own_namespace() -> u64 {
+    pid_namespace(&"self")
+}
+
+/// That of a time namespace is one by itself: it has other times at which the same processes began.
+#[inline(never)]
+fn pid_namespace(process: &dyn Display) -> u64 {
+    let [pids, times] = ["pid", "time"].map(|kind| {
+        let mut path = Line::<64>::new();
+        let _ = write!(path, "/proc/{process}/ns/{kind}\0");
+        core::ffi::CStr::from_bytes_with_nul(path.as_bytes()).map_or(0, namespace)
+    });
+    if pids == 0 { 0 } else { pids + (times << 16) }
 }
 
 #[cfg(test)]

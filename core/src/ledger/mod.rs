@@ -122,7 +122,7 @@ impl Ledger {
             layout: unsafe { View::new(map) },
             page_size: sys::page_size(),
             ipc_ns: liveness::namespace(c"/proc/self/ns/ipc"),
-            pid_ns: liveness::namespace(c"/proc/self/ns/pid"),
+            pid_ns: liveness::own_namespace(),
             inode,
             unfenced: AtomicBool::new(false),
             image_slot: AtomicUsize::new(0),

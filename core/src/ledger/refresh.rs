@@ -45,7 +45,7 @@ impl Ledger {
     }
 
     fn is_in_its_pid_namespace(&self) -> bool {
-        liveness::namespace(c"/proc/self/ns/pid") == self.pid_ns
+        liveness::own_namespace() == self.pid_ns
     }
 
     /// Frees the slots of removed segments that have gone with their last attach.

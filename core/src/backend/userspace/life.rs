@@ -139,7 +139,7 @@ impl OwnLife {
     /// When the process began, and its PID namespace, as /proc tells; 0 for what it does not.
     pub fn origin(&self) -> (u64, u64) {
         if self.0.start.load(SeqCst) == 0 {
-            self.0.pid_ns.store(liveness::namespace(c"/proc/self/ns/pid"), SeqCst);
+            self.0.pid_ns.store(liveness::own_namespace(), SeqCst);
             self.0.start.store(liveness::start_time(self.pid()), SeqCst);
         }
         (self.0.start.load(SeqCst), self.0.pid_ns.load(SeqCst))
