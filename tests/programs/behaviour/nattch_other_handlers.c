@@ -73,6 +73,38 @@ static void trace(const char *what, void (*parents)(void), void (*childs)(void))
 	printf(", then %ld\n", nattch(shmid));
 }
 
+static void have_no_descriptor(void)
+{
+	setrlimit(RLIMIT_NOFILE, &(struct rlimit){0, 0});
+}
+
+/* In the child, which can open nothing by which to be counted anew, memory stays as it was when all others let go of it. */
+static void trace_crowded(void)
+{
+	int told[2], gate[2], status;
+	char byte;
+	char *at = shmat(shmid, NULL, 0);
+	*at = 'x';
+	before = attach;
+	in_child = have_no_descriptor;
+	if (pipe(told) == -1 || pipe(gate) == -1)
+		exit(1);
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(write(told[1], "x", 1) != 1 || read(gate[0], &byte, 1) != 1 || *at != 'x');
+	before = in_child = NULL;
+	close(told[1]);
+	if (read(told[0], &byte, 1) != 1)
+		exit(1);
+	T(shmctl(shmid, IPC_RMID, NULL));
+	shmdt(also);
+	shmdt(at);
+	if (write(gate[1], "x", 1) != 1)
+		exit(1);
+	waitpid(pid, &status, 0);
+	printf("no descriptor in the child: %d\n", status);
+}
+
 int main(void)
 {
 	setrlimit(RLIMIT_STACK, &(struct rlimit){256 << 10, RLIM_INFINITY});
@@ -90,5 +122,7 @@ int main(void)
 	trace("removed, and attached before the fork", attach, NULL);
 	trace("removed, and detached in the child", NULL, detach);
 	T(shmdt(held));
+	shmid = private_segment(PAGE, 0600);
+	trace_crowded();
 	return 0;
 }

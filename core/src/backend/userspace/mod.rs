@@ -576,13 +576,17 @@ impl Userspace {
         // Noted now: of a vfork child's it could not be told later.
         self.own.pid();
         let inherited = self.registry.claims.forked();
-        match inherited.claimed {
-            Some(claimed) if inherited.attached == self.attachments.state() => {
-                self.registry.live_on(claimed.life);
-                self.own.set(claimed);
-            }
-            // Others have attached or detached something since it was claimed, or it could not be. It ends when there is another.
-            _claimed => _ = self.counted(),
+        // Others may have attached or detached something since it was claimed, or it could not be.
+        if inherited.claimed.is_none() || inherited.attached != self.attachments.state() {
+            self.counted();
+        }
+        // It ends if there is another; if there can't be, what it holds is better than nothing.
+        if let Some(claimed) = inherited.claimed
+            && self.own.get().is_none()
+            && self.has_attached()
+        {
+            self.registry.live_on(claimed.life);
+            self.own.set(claimed);
         }
         if inherited.may_have_descriptors {
             self.registry.close_lives();
