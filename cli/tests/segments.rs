@@ -25,6 +25,7 @@ fn main() -> ExitCode {
     trials.extend(root_trials![
         pids_of_another_pid_namespace_are_nobodys_here,
         times_of_another_time_namespace_are_nobodys_here,
+        a_creator_that_saw_anothers_proc_is_not_gone,
     ]);
     run_trials(trials)
 }
@@ -171,6 +172,21 @@ fn times_of_another_time_namespace_are_nobodys_here() {
     let not_known = serde_json::json!({"pid": agent.number("pid"), "name": null, "gone": false});
     let segment = segment(&namespace, &place, id);
     assert_eq!((&segment["creator"], &segment["orphan"]), (&not_known, &false.into()));
+}
+
+/// There its pid was another process's.
+fn a_creator_that_saw_anothers_proc_is_not_gone() {
+    let (namespace, own) = (Namespace::fresh(), Named::new("proc"));
+    let inside = own.run("unshare").args(["-p", "-f"]).arg(program("agent"));
+    let mut agent = Agent::start(inside.namespace(&namespace));
+    let id = agent.number("get 77 4096 01600");
+    agent.number(&format!("at {id}"));
+    let place = ["--namespace", &own.name];
+    let pid = segment_shown(&namespace, &place, id)["holders"][0]["pid"].to_string();
+    agent.number("dt 0");
+    let there = Run::new("nsenter").args(["--target", &pid, "--pid", "unshare", "--mount-proc"]).arg(command());
+    let gc = there.args(["gc", "-n", "--older-than", "0s"]).args(place).namespace(&namespace).output().success();
+    assert_eq!(gc.stdout, "nothing to remove\n");
 }
 
 fn table(namespace: &Namespace, arguments: &[&str]) -> String {

@@ -139,7 +139,9 @@ impl OwnLife {
     /// When the process began, and its PID namespace, as /proc tells; 0 for what it does not.
     pub fn origin(&self) -> (u64, u64) {
         if self.0.start.load(SeqCst) == 0 {
-            self.0.pid_ns.store(liveness::own_namespace(), SeqCst);
+            let ns = liveness::namespace_of(self.pid());
+            // Another's /proc tells of another process.
+            self.0.pid_ns.store(if ns == liveness::own_namespace() { ns } else { 0 }, SeqCst);
             self.0.start.store(liveness::start_time(self.pid()), SeqCst);
         }
         (self.0.start.load(SeqCst), self.0.pid_ns.load(SeqCst))
