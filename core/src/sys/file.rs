@@ -198,6 +198,12 @@ impl File {
     }
 }
 
+/// What descriptor `fd` was opened for: O_RDONLY, O_WRONLY or O_RDWR; something else if it is not open.
+pub fn access(fd: i32) -> i32 {
+    // SAFETY: only asks.
+    unsafe { libc::fcntl(fd, libc::F_GETFL) & libc::O_ACCMODE }
+}
+
 /// The first lock of another open file description that byte `at` of `fd`'s file is in.
 fn lock_at(fd: i32, at: u64) -> Result<libc::flock, Errno> {
     let mut lock = byte_lock(libc::F_WRLCK, at);
@@ -270,9 +276,9 @@ impl Parked {
         fd >= 0 && lock_at(fd, at).is_ok_and(is_it)
     }
 
-    /// The file, opened anew for reading and writing, if its descriptor is still there and the file's mode allows it.
-    pub fn open_again(&self) -> Option<File> {
-        File::open_again(self.get()?, libc::O_RDWR).ok()
+    /// The file, opened anew with `flags`, if its descriptor is still there and the file's mode allows it.
+    pub fn open_again(&self, flags: i32) -> Option<File> {
+        File::open_again(self.get()?, flags).ok()
     }
 
     /// The descriptor's number, if there is one that is still ours.

@@ -11,7 +11,7 @@ mod signals;
 use core::ffi::CStr;
 use core::sync::atomic::AtomicU8;
 
-pub use file::{File, Parked};
+pub use file::{File, Parked, access};
 pub use memory::{free_address, mmap, mremap, munmap, pin, wish_large_pages};
 pub use signals::BlockedSignals;
 use signals::HeldSignals;

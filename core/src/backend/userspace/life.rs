@@ -30,6 +30,8 @@ const PROCESSES_AT_A_TIME: usize = 4096 / size_of::<Process>();
 
 /// Where process slots have their bytes of the file: where nobody else would lock something, in any file.
 const LIVES_AT: u64 = u64::from_be_bytes(*b"\0SHMGATE");
+/// How the file is opened to ask; to lock in it takes O_RDWR.
+const ASKS: i32 = libc::O_RDONLY;
 /// How many are asked about at a time before the file stays open.
 const MANY: u32 = 3;
 
@@ -161,18 +163,19 @@ impl OwnLife {
 }
 
 impl Registry {
-    /// Opens the file of lives, and makes it in a private namespace if `may_make` says so; in a shared one it is there from the start.
-    fn lives(&self, may_make: bool) -> Result<File, Errno> {
+    /// Opens the file of lives: to claim one if `claims`, else to ask. For the former it is made in a private namespace if need be; in a shared
+    /// one it is there from the start.
+    fn lives(&self, claims: bool) -> Result<File, Errno> {
         let path = self.path(format_args!("lives"));
-        let open = |flags| {
-            File::open(path.as_ref().map_err(|errno| *errno)?.as_c_str(), flags | libc::O_RDWR | libc::O_NOFOLLOW, 0o600)
-        };
+        let access = if claims { libc::O_RDWR } else { ASKS };
+        let open =
+            |flags| File::open(path.as_ref().map_err(|errno| *errno)?.as_c_str(), flags | access | libc::O_NOFOLLOW, 0o600);
         let file = match open(0) {
             // Only what is made by O_EXCL has this mode whatever the umask.
-            Err(Errno::ENOENT) if may_make && !self.is_shared() => open(libc::O_CREAT | libc::O_EXCL).or_else(|_| open(0)),
+            Err(Errno::ENOENT) if claims && !self.is_shared() => open(libc::O_CREAT | libc::O_EXCL).or_else(|_| open(0)),
             other => other,
         };
-        file.or_else(|errno| self.kept_lives.open_again().ok_or(errno))
+        file.or_else(|errno| self.kept_lives.open_again(access).ok_or(errno))
     }
 
     /// Keeps the file of lives within reach of a process that is about to become another user, who could not open it: its children are
@@ -258,13 +261,13 @@ impl Registry {
         }
     }
 
-    /// Closes what descriptors of the file of lives the calling process has, but the one that it keeps.
+    /// Closes what descriptors of the file of lives the calling process has from claims. One that asks may be in use: by what a signal
+    /// handler has interrupted, whose child goes on there.
     #[cold]
     pub fn close_lives(&self) {
-        let kept = self.kept_lives.get();
         let lives = self.path(format_args!("lives")).and_then(|path| sys::stat(path.as_c_str(), false));
         let Ok(lives) = lives.map(|stat| Parked::place(&stat)) else { return };
-        File::close_where(&|fd| kept != Some(fd) && lives.is_of(fd));
+        File::close_where(&|fd| lives.is_of(fd) && sys::access(fd) == libc::O_RDWR);
     }
 
     /// Gives back the slot of a life that holds nothing.
@@ -342,7 +345,7 @@ impl<'a> Asker<'a> {
         if !self.is_sure {
             if self.file.is_none() {
                 let path = registry.path_there(format_args!("lives"));
-                self.file = path.and_then(|path| File::open(path.as_c_str(), libc::O_RDWR | libc::O_NOFOLLOW, 0)).ok();
+                self.file = path.and_then(|path| File::open(path.as_c_str(), ASKS | libc::O_NOFOLLOW, 0)).ok();
             }
             if self.file.as_ref().is_some_and(asked) {
                 return true;
@@ -361,5 +364,24 @@ impl Drop for Asker<'_> {
         {
             self.registry.kept_lives.park(file);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_child_closes_what_claims_have_open_and_nothing_else() {
+        let place = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
+        let registry = Registry::open_or_create(place.path()).unwrap();
+        let [claims, asks] = [true, false].map(|claims| registry.lives(claims).unwrap().into_fd());
+        let lives = Parked::place(&sys::stat_fd(asks).unwrap());
+        registry.close_lives();
+        assert_eq!([claims, asks].map(|fd| lives.is_of(fd)), [false, true]);
+        drop(File::from_fd(asks));
     }
 }
