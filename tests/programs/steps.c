@@ -325,10 +325,10 @@ static void books_are_right(int checks)
 	const struct timespec moment = {0, 10000000};
 	for (int tries = 0; tries < 1000; tries++) {
 		list_segments();
-		count_maps(getpid());
+		count_maps(getpid(), 0);
 		for (int n = 0; n < HELPERS; n++)
 			if (helpers[n])
-				count_maps(helpers[n]);
+				count_maps(helpers[n], 0);
 		if (!differs())
 			break;
 		nanosleep(&moment, NULL);

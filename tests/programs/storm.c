@@ -21,6 +21,7 @@ struct place {
 	_Atomic int pid;
 	_Atomic int parked; /* its threads that are between two calls */
 	_Atomic int threads;
+	_Atomic int beside; /* its parent has another thread */
 	_Atomic unsigned stops; /* how often it was stopped and continued */
 	_Atomic unsigned long calls;
 	_Atomic int inside; /* a call */
@@ -135,7 +136,7 @@ static void look_at_kept(int n, const volatile uint64_t *words)
 		}
 }
 
-static void register_process(void)
+static void register_process(int beside)
 {
 	for (int n = 0;; n = (n + 1) % PLACES) {
 		int nobody = 0;
@@ -144,6 +145,7 @@ static void register_process(void)
 			place->parked = 0;
 			place->inside = 0;
 			place->threads = 1;
+			place->beside = beside;
 			return;
 		}
 	}
@@ -259,7 +261,7 @@ static char numbers[3][24];
 _Noreturn static void work(uint64_t from)
 {
 	pid_t child = 0;
-	register_process();
+	register_process(0);
 	seed(from);
 	int threads = below(4) == 0;
 	if (threads) {
@@ -271,7 +273,7 @@ _Noreturn static void work(uint64_t from)
 	for (;;) {
 		park();
 		step();
-		if (threads || below(40))
+		if (below(40))
 			continue;
 		if (child) {
 			if (below(2))
@@ -283,7 +285,7 @@ _Noreturn static void work(uint64_t from)
 			}
 			gone(child);
 			child = 0;
-		} else if (below(4) == 0) {
+		} else if (!threads && below(4) == 0) {
 			snprintf(numbers[0], sizeof numbers[0], "%lu", (unsigned long)from + 7);
 			place->pid = 0;
 			execl("/proc/self/exe", "storm", "worker", numbers[0], (char *)NULL);
@@ -295,7 +297,7 @@ _Noreturn static void work(uint64_t from)
 			} else if (child == 0) {
 				uint64_t mixed = from ^ (uint64_t)below(1 << 30) << 20;
 				waits = -1;
-				register_process();
+				register_process(threads);
 				seed(mixed);
 				for (unsigned steps = below(60); steps; steps--) {
 					park();
@@ -374,12 +376,18 @@ static int is_dead(pid_t pid)
 	return !state || state[2] == 'Z' || state[2] == 'X';
 }
 
-static int is_parked(pid_t pid)
+static struct place *place_of(pid_t pid)
 {
 	for (int n = 0; n < PLACES; n++)
 		if (board->places[n].pid == pid)
-			return board->places[n].parked == board->places[n].threads;
-	return 0;
+			return &board->places[n];
+	return NULL;
+}
+
+static int is_parked(pid_t pid)
+{
+	struct place *its = place_of(pid);
+	return its && its->parked == its->threads;
 }
 
 static void say_where(pid_t pid)
@@ -452,9 +460,9 @@ static void audit(void)
 	const struct timespec moment = {0, 10000000};
 	for (int tries = 0; tries < 2000; tries++) {
 		list_segments();
-		count_maps(getpid());
+		count_maps(getpid(), 0);
 		for (int n = 0; n < alive; n++)
-			count_maps(pids[n]);
+			count_maps(pids[n], place_of(pids[n])->beside);
 		if (!differs())
 			break;
 		nanosleep(&moment, NULL);
@@ -506,14 +514,6 @@ static void nothing_is_left(void)
 		complain("%d segments can't be removed; SHM_INFO: %d with %lu pages", ids, told_ids, told_pages);
 	compare_files();
 	run_check();
-}
-
-static struct place *place_of(pid_t pid)
-{
-	for (int n = 0; n < PLACES; n++)
-		if (board->places[n].pid == pid)
-			return &board->places[n];
-	return NULL;
 }
 
 /* Until a process is in the middle of a call, if it soon is. */
