@@ -36,7 +36,8 @@ pub struct Browser {
 impl Browser {
     /// Starts the browser of [`find`].
     pub fn start() -> Browser {
-        let profile = super::common::place();
+        // It has a socket in TMPDIR, whose path has to be short, and leaves the directory of it there.
+        let profile = tempfile::Builder::new().prefix("shmgate-cli-").tempdir_in("/tmp").expect("temporary directory");
         // The pipe is on descriptors 3 and 4. Nothing of it asks the network for anything.
         let words = "exec \"$@\" 3<&0 4>&1 </dev/null >/dev/null";
         let options = [
@@ -55,8 +56,7 @@ impl Browser {
         let data = format!("--user-data-dir={}", profile.path().display());
         let run =
             Run::new("sh").args(["-c", words, "sh"]).arg(find().expect("a browser")).args(options).args([&data, "about:blank"]);
-        // It has a socket in TMPDIR, whose path is short.
-        let run = run.env("HOME", profile.path()).env("LC_ALL", "C.UTF-8").env("TMPDIR", "/tmp");
+        let run = run.env("HOME", profile.path()).env("LC_ALL", "C.UTF-8").env("TMPDIR", profile.path());
         let (process, to, from) = run.timeout(TIMEOUT).interactive();
         let deadline = process.deadline();
         let (unread, complaints) = (Vec::new(), Vec::new());
