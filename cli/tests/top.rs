@@ -309,8 +309,7 @@ fn a_damaged_journal_is_said() {
 fn a_broken_namespace_costs_the_others_nothing() {
     let (namespace, good, temp) = (Namespace::fresh(), Named::new("good"), place());
     // Where the other tests don't come by.
-    let dir = temp.path().join("bad");
-    let bad = Named { name: text(&dir).into(), dir };
+    let bad = Named::at(temp.path().join("bad"));
     let id = good.agent().number("get 0 4096 01600");
     bad.agent().number("get 0 4096 01600");
     std::fs::write(bad.dir.join("registry"), "nonsense").unwrap();

@@ -129,12 +129,19 @@ impl<R: Read + AsRawFd> Lines<R> {
 pub struct Named {
     pub name: String,
     pub dir: PathBuf,
+    /// The sessions of what is run in it: with processes killed in another PID namespace they stay.
+    sessions: tempfile::TempDir,
 }
 
 impl Named {
     pub fn new(name: &str) -> Named {
         let name = format!("test-{name}-{}", std::process::id());
-        Named { dir: directory(&name).unwrap(), name }
+        Named { dir: directory(&name).unwrap(), name, sessions: place() }
+    }
+
+    /// One in a directory that nobody else looks for.
+    pub fn at(dir: PathBuf) -> Named {
+        Named { name: dir.to_str().expect("UTF-8").to_owned(), dir, sessions: place() }
     }
 
     /// A shared one.
@@ -154,7 +161,8 @@ impl Named {
     }
 
     pub fn run(&self, program: impl AsRef<OsStr>) -> Run {
-        shmgate(["run", "-q", "--backend", "userspace", "--namespace", &self.name, "--"]).arg(program)
+        let run = shmgate(["run", "-q", "--backend", "userspace", "--namespace", &self.name, "--"]).arg(program);
+        run.env("XDG_RUNTIME_DIR", self.sessions.path())
     }
 }
 
