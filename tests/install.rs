@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
+use shmgate_testkit::Run;
 use shmgate_testkit::artifacts::workspace;
 use tempfile::TempDir;
 
@@ -12,11 +13,10 @@ struct Installed {
     prefix: PathBuf,
 }
 
-fn run(command: &mut Command) -> Output {
+fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{command:?}:\n{}{}", text(&output.stdout), text(&output.stderr));
-    output
 }
 
 fn install() -> Installed {
@@ -50,10 +50,8 @@ impl Installed {
         program
     }
 
-    fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
-        command.env("LD_LIBRARY_PATH", self.prefix.join("lib")).env_remove("SHMGATE_SESSION");
-        command
+    fn linked(&self, program: &Path) -> Run {
+        Run::new(program).env("LD_LIBRARY_PATH", self.prefix.join("lib"))
     }
 }
 
@@ -77,26 +75,22 @@ fn what_is_installed_is_enough_to_build_against_and_to_run() {
     assert!(pc.contains("prefix=/opt/shmgate\n") && pc.contains(&format!("Version: {}\n", env!("CARGO_PKG_VERSION"))), "{pc}");
 
     // The command finds the library in ../lib.
-    let output = run(Command::new(installed.prefix.join("bin/shmgate"))
-        .args(["run", "--log", "-", "--", "sh", "-c", "exec true"])
-        .env_remove("SHMGATE_LIB"));
-    assert_eq!(output.stderr, b"");
+    let gated = Run::new(installed.prefix.join("bin/shmgate")).args(["run", "--log", "-", "--", "sh", "-c", "exec true"]);
+    gated.output().silent();
 
     let policy = installed.prefix.join("limits.toml");
     fs::write(&policy, "[quota.segment]\nsize = \"64K\"\n[quota.session]\nsegments = 10\n").unwrap();
 
     // The example of the documentation, linked.
     let counters = installed.compile(&workspace().join("c-examples/counters.c"));
-    let output = run(&mut installed.command(&counters));
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("backend kernel") && text.contains("4 calls, 0 denied"), "{text}");
-    assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 4, "a line a call");
-    let output = run(installed.command(&counters).env("SHMGATE_POLICY", &policy));
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("denied: segment size") && text.contains("1 calls, 1 denied"), "{text}");
+    let said = installed.linked(&counters).output().success();
+    assert!(said.stdout.contains("backend kernel") && said.stdout.contains("4 calls, 0 denied"), "{said}");
+    assert_eq!(said.stderr.lines().count(), 4, "a line a call");
+    let said = installed.linked(&counters).env("SHMGATE_POLICY", &policy).output().success();
+    assert!(said.stdout.contains("denied: segment size") && said.stdout.contains("1 calls, 1 denied"), "{said}");
 
     let capi = installed.compile(&workspace().join("tests/programs/linked/capi.c"));
-    run(installed.command(&capi).env("SHMGATE_POLICY", &policy));
+    installed.linked(&capi).env("SHMGATE_POLICY", &policy).output().success();
 
     let destdir = format!("DESTDIR={}", installed._root.path().display());
     run(Command::new("make").current_dir(workspace()).args(["uninstall", "PREFIX=/opt/shmgate", &destdir]));
