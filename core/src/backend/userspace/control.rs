@@ -144,10 +144,10 @@ impl Userspace {
             about.shm_perm.mode = (mode & 0o777) as libc::c_ushort;
             about.shm_ctime = ctime as libc::time_t;
             about.shm_perm.__key = segment.key.load(SeqCst) as i32;
-            let after = segment.load();
-            if after == word {
+            if segment.is_still(word) {
                 break;
             }
+            let after = segment.load();
             if !after.is_there() || after.sequence != word.sequence {
                 return Err(Errno::EIDRM);
             }

@@ -273,6 +273,12 @@ impl Segment {
         Word::from_u64(self.word.load(SeqCst))
     }
 
+    /// True if this is the state now, too. Takes nothing apart.
+    #[inline]
+    pub fn is_still(&self, word: Word) -> bool {
+        self.word.load(SeqCst) == word.to_u64()
+    }
+
     /// Moves from one state to another, if nobody else did.
     pub fn advance(&self, from: Word, to: Word) -> bool {
         self.word.compare_exchange(from.to_u64(), to.to_u64(), SeqCst, SeqCst).is_ok()
