@@ -21,6 +21,7 @@ pub fn trials() -> Vec<Trial> {
         log_that_is_a_pipe_nobody_reads,
         file_size_limit_does_not_kill_log,
         file_size_limit_does_not_kill_journal,
+        who_cant_make_the_journal_grow_is_alone_in_that,
         closed_pipe_does_not_kill,
         little_address_space,
     ];
@@ -93,6 +94,23 @@ fn file_size_limit_does_not_kill_journal() {
 }
 
 fn closed_pipe_does_not_kill() {
+/// What a process can't record takes no room from the others' records, however much it is.
+fn who_cant_make_the_journal_grow_is_alone_in_that() {
+    let namespace = Namespace::fresh();
+    let session = Session::with_policy(&namespace, LARGE);
+    let run =
+        |name, args: &[&str]| Run::new(program(name)).args(args).namespace(&namespace).session(&session).output().success();
+    run("traps/limits", &["200000"]);
+    run("hammer", &["1", "20000", "0"]);
+    let read = Run::new(command()).arg("log").arg(session.directory()).output().success();
+    assert_eq!(read.stdout.matches("shmget(key=0x5e000040, size=0").count(), 20_000);
+}
+
+fn a_full_pipe_and_signals_lose_no_line() {
+    let run = Run::new(program("traps/interrupted")).gated().env("SHMGATE_LOG", "stderr").output().success();
+    assert_eq!(run.stdout, "logged\n");
+}
+
     for format in ["text", "json"] {
         let mut ends = [0; 2];
         // SAFETY: the kernel fills the array with two new descriptors, and each gets its one owner.

@@ -170,7 +170,10 @@ impl Journal {
     fn take_block(&self, owner: Owner) -> Option<Block> {
         // A block never crosses a page: what is ready for its first slot is so for all.
         const { assert!(4096 % (BLOCK_SLOTS * SLOT_LEN) == 0) };
-        let first = self.header().next.0.fetch_add(BLOCK_SLOTS, Relaxed);
+        let next = &self.header().next.0;
+        // Room first: slots taken without would be lost to all, and who can't make the file grow would lead the others far beyond its end.
+        self.slot(next.load(Relaxed))?;
+        let first = next.fetch_add(BLOCK_SLOTS, Relaxed);
         let slot = self.slot(first).filter(|_| first.is_multiple_of(BLOCK_SLOTS))?;
         publish(slot, first, Kind::Owner, &owner.encode());
         let base = (slot.as_ptr().expose_provenance() as u64).wrapping_sub(first * SLOT_LEN);
