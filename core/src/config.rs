@@ -73,7 +73,7 @@ impl Config {
             log: set(c"SHMGATE_LOG").and_then(log_target),
             format,
             policy: set(c"SHMGATE_POLICY"),
-            session: set(c"SHMGATE_SESSION"),
+            session: set(c"SHMGATE_SESSION").map(pinned),
             keep_deepbind,
             callers,
         })
@@ -102,15 +102,19 @@ pub fn log_target(value: CString) -> Option<Target> {
     match value.to_bytes() {
         b"" | b"off" => None,
         b"stderr" | b"-" => Some(Target::Stderr),
-        [b'/', ..] => Some(Target::File(value)),
-        // The host may change its working directory: the file must not wander with it.
-        relative => {
-            let mut path = std::env::current_dir().map_or_else(|_| b"/".to_vec(), |dir| dir.as_os_str().as_bytes().to_vec());
-            path.push(b'/');
-            path.extend_from_slice(relative);
-            CString::new(path).ok().map(Target::File)
-        }
+        _ => Some(Target::File(pinned(value))),
     }
+}
+
+/// A path that is opened again later: the host may change its working directory, and the file must not wander with it.
+fn pinned(path: CString) -> CString {
+    if path.to_bytes().starts_with(b"/") {
+        return path;
+    }
+    let mut pinned = std::env::current_dir().map_or_else(|_| b"/".to_vec(), |dir| dir.as_os_str().as_bytes().to_vec());
+    pinned.push(b'/');
+    pinned.extend_from_slice(path.to_bytes());
+    CString::new(pinned).unwrap_or(path)
 }
 
 #[cfg(test)]

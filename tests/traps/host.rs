@@ -24,6 +24,7 @@ pub fn trials() -> Vec<Trial> {
         host_that_reuses_every_descriptor_journal,
         calls_do_not_allocate,
         no_descriptor_is_left_open,
+        host_in_another_directory_is_recorded,
         errno_is_untouched_on_success,
     ]);
     all
@@ -54,6 +55,15 @@ fn only_the_hosts(folder: &Path, files: usize) {
         let text = fs::read(folder.join(format!("own{number}"))).expect("host's file");
         assert_eq!(String::from_utf8_lossy(&text), "mine", "the host's descriptor {number}");
     }
+}
+
+/// The session's name may be relative, and the journal has to grow.
+fn host_in_another_directory_is_recorded() {
+    let namespace = Namespace::of_trial();
+    let session = Session::watching(&namespace);
+    let run = Run::new(program("traps/elsewhere")).arg("20000").namespace(&namespace).session(&session);
+    run.env("SHMGATE_SESSION", "session").directory(session.place()).output().success();
+    assert_eq!(session.records().len(), 20_000);
 }
 
 /// 50 rounds before, 50 in the middle and 50 after each of the 8 files; a round has three calls.
