@@ -289,11 +289,15 @@ pub fn append_zeros(fd: i32, mut len: u64) -> Result<(), Errno> {
 /// write's; ENOSPC too when less than all was written.
 pub fn write_once(fd: i32, bytes: &[u8]) -> Result<(), Errno> {
     let _quiet = HeldSignals::hold();
-    // SAFETY: `bytes` is readable for its length.
-    match unsafe { libc::syscall(libc::SYS_write, fd, bytes.as_ptr(), bytes.len()) } {
-        written if written == bytes.len() as i64 => Ok(()),
-        written if written >= 0 => Err(Errno::ENOSPC),
-        _ => Err(Errno::last()),
+    loop {
+        // SAFETY: `bytes` is readable for its length.
+        return match unsafe { libc::syscall(libc::SYS_write, fd, bytes.as_ptr(), bytes.len()) } {
+            written if written == bytes.len() as i64 => Ok(()),
+            written if written >= 0 => Err(Errno::ENOSPC),
+            // A handler of the host's came while a pipe was full.
+            _ if Errno::last() == Errno::EINTR => continue,
+            _ => Err(Errno::last()),
+        };
     }
 }
 
