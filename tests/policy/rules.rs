@@ -149,6 +149,11 @@ fn an_errno_of_choice() {
         assert_eq!(scene.agent.ask("at 0"), errno);
         assert_eq!(scene.agent.ask("stat 0"), errno);
     }
+    // As if the key were taken; but then it is not there.
+    let mut scene = scene("[[rule]]\nmode = \"0006\"\naction = \"deny\"\nerrno = \"EEXIST\"\n");
+    assert_eq!(scene.agent.ask("get 77 1 01606"), "EEXIST");
+    assert_eq!(scene.session.calls("shmget")[0]["verdict"], "denied");
+    assert_eq!(scene.agent.ask("get 77 0 0"), "ENOENT");
 }
 
 fn logged_calls_are_marked() {

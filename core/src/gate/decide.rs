@@ -166,7 +166,8 @@ impl Gate {
                 let flags = flags & !i32::from(mask) | if exclusive { 0 } else { libc::IPC_EXCL };
                 self.create(key, size, flags, verdict)
             });
-            if exclusive || made.result != Err(Errno::EEXIST) {
+            // A rule may refuse by that errno, too.
+            if exclusive || made.result != Err(Errno::EEXIST) || matches!(made.verdict, Verdict::Denied(_)) {
                 return made;
             }
         }
