@@ -12,6 +12,7 @@ pub fn trials() -> Vec<Trial> {
     let mut all = trials![unusable_setup_refuses_all_calls_and_says_why];
     all.extend(on_each_backend![trial:
         policy_without_a_session,
+        exec_gives_attaches_back_without_a_session,
         options_of_run_make_quotas,
         session_with_another_policy_is_not_joined,
         counters_of_process_and_session,
@@ -61,6 +62,15 @@ fn policy_without_a_session() {
         assert_eq!(agent.ask(&format!("rm {shmid}")), "0");
         agent.number("get 0 1 0600");
     }
+}
+
+fn exec_gives_attaches_back_without_a_session() {
+    let namespace = Namespace::of_trial();
+    let place = tempfile::tempdir().expect("temporary directory");
+    let file = place.path().join("policy.toml");
+    fs::write(&file, "[quota.session]\nattaches = 4\n").expect("policy");
+    let run = Run::new(program("exec_with_attaches")).arg("3").gated().namespace(&namespace).env("SHMGATE_POLICY", &file);
+    assert_eq!(run.output().success().stdout, "shmat(shmid, NULL, 0): ok\nshmat(shmid, NULL, 0): EMFILE\n");
 }
 
 fn options_of_run_make_quotas() {

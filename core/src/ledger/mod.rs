@@ -111,7 +111,15 @@ impl Ledger {
     /// # Errors
     /// mmap's.
     pub fn unshared() -> Result<Ledger, Errno> {
-        let ledger = Ledger::over(Mapping::shared_memory(size_of::<Layout>())?, 0);
+        let len = size_of::<Layout>();
+        // A file's inode tells whether a child still has the ledger, or has executed something.
+        let in_file = || -> Result<_, Errno> {
+            let file = File::in_memory()?;
+            sys::truncate(&file, len as u64)?;
+            Ok((Mapping::file(&file, 0, len, true)?, sys::stat_fd(file.fd())?.st_ino))
+        };
+        let (map, inode) = in_file().or_else(|_| Ok((Mapping::shared_memory(len)?, 0)))?;
+        let ledger = Ledger::over(map, inode);
         ledger.start();
         Ok(ledger)
     }
