@@ -13,6 +13,7 @@ pub fn trials() -> Vec<Trial> {
         both_race_for_segments,
         both_race_for_attaches,
         threads_race_for_their_process_quota,
+        forks_amid_attaches_and_detaches,
     ];
     // Its segment is made past the gate.
     all.extend(trials![first_calls_of_threads_race_for_attaches]);
@@ -54,6 +55,16 @@ fn both_race_for_attaches() {
 
 fn threads_race_for_their_process_quota() {
     race("get", 3, 5, "[quota.process]\nsegments = 2\n", 6);
+}
+
+/// A child of a handler's fork that goes on with its parent's shmat or shmdt counts, or not, for itself.
+fn forks_amid_attaches_and_detaches() {
+    let namespace = Namespace::of_trial();
+    for whose in ["process", "session"] {
+        let session = Session::with_policy(&namespace, &format!("[quota.{whose}]\nattaches = 40\n"));
+        let outcome = Run::new(program("fork_amid")).arg("40").namespace(&namespace).session(&session).output().silent();
+        assert_eq!(outcome.stdout, "40\n", "{whose}");
+    }
 }
 
 fn first_calls_of_threads_race_for_attaches() {

@@ -32,7 +32,7 @@ fn text() -> Option<String> {
     let file = File::open(c"/proc/sysvipc/shm", libc::O_RDONLY, 0).ok()?;
     let (mut bytes, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
     loop {
-        match file.read(&mut buffer).ok()? {
+        match file.read(&mut buffer, bytes.len() as u64).ok()? {
             [] => break,
             piece => bytes.extend_from_slice(piece),
         }

@@ -37,7 +37,9 @@ impl Gate {
         let me = self.identity.me();
         let held = ledger.begin_detach(&self.identity, me, &self.backend);
         let result = shmdt();
-        ledger.end_detach(&self.identity, me, held, result.is_ok());
+        if let Some(slot) = held {
+            ledger.end_detach(&self.identity, me, slot, result.is_ok());
+        }
         result
     }
 
@@ -121,14 +123,14 @@ impl Gate {
                     return unsafe { self.backend.shmat(shmid, addr, flags) };
                 };
                 let me = self.identity.me();
-                let (attaching, denial) = ledger
+                let (slot, denial) = ledger
                     .reserve_attach(&self.identity, me, &self.backend, &self.policy)
                     .map_err(|denial| refuse(verdict, denial))?;
                 note_dry_run(verdict, denial);
                 // SAFETY: by the caller's promise.
                 let result = unsafe { self.backend.shmat(shmid, addr, flags) };
-                if let Some(attaching) = attaching {
-                    ledger.settle(&self.identity, me, attaching, result.is_ok());
+                if let Some(slot) = slot {
+                    ledger.settle(&self.identity, me, &self.backend, slot, result.is_ok());
                 }
                 result
             }),

@@ -55,7 +55,7 @@ impl Gate {
                 // SAFETY: by the caller's promise.
                 let result = unsafe { backend.shmat(shmid, addr, flags) };
                 if let Some((ledger, slot)) = reserved {
-                    ledger.settle_quickly(&self.identity, me, slot, result.is_ok());
+                    ledger.settle(&self.identity, me, &self.backend, slot, result.is_ok());
                 }
                 result
             }
@@ -70,7 +70,7 @@ impl Gate {
                 // SAFETY: by the caller's promise.
                 let result = unsafe { backend.shmdt(addr) };
                 if let Some((ledger, slot)) = begun {
-                    ledger.end_detach_quickly(&self.identity, me, slot, result.is_ok());
+                    ledger.end_detach(&self.identity, me, slot, result.is_ok());
                 }
                 result
             }

@@ -52,16 +52,8 @@ impl ProcessSlot {
     }
 }
 
-/// An attach that may be made: to be settled.
-#[derive(Debug)]
-#[must_use]
-pub struct Attaching {
-    process: usize,
-    pid: u32,
-}
-
 impl Ledger {
-    /// Asks for an attach. `None` where the ledger has no room for the process, and no quota asks for its books.
+    /// Asks for an attach, to be settled with the slot that this gives. `None` where the ledger has no room for the process, and no quota asks for its books.
     ///
     /// # Errors
     /// The denial, once the books are right. With `policy.dry_run` there is none: the second value says what it would be.
@@ -71,14 +63,14 @@ impl Ledger {
         thread: Me<'_>,
         backend: &impl Backend,
         policy: &Policy,
-    ) -> Result<(Option<Attaching>, Option<Denial>), Denial> {
-        let Some((process, me)) = self.mine(identity, backend) else { return no_room(policy, Errno::EMFILE, PROCESSES) };
+    ) -> Result<(Option<&ProcessSlot>, Option<Denial>), Denial> {
+        let Some((_, me)) = self.mine(identity, backend) else { return no_room(policy, Errno::EMFILE, PROCESSES) };
         thread.set_attaching(true);
         if self.take_attach(identity, thread, me, policy).is_ok() {
-            return Ok((Some(Attaching { process, pid: identity.pid() }), None));
+            return Ok((Some(me), None));
         }
         thread.set_attaching(false);
-        self.reserve_attach_patiently(identity, thread, backend, policy, (process, me))
+        self.reserve_attach_patiently(identity, thread, backend, policy, me)
     }
 
     /// Asks for an attach as the books are, right or not, and only if there is credit for it; `None` leaves it to
@@ -94,30 +86,41 @@ impl Ledger {
         None
     }
 
-    /// The attach that [`Ledger::reserve_quickly`] gave `me` for came about, or not.
+    /// The attach that [`Ledger::reserve_attach`] or [`Ledger::reserve_quickly`] gave `me` for came about, or not.
     #[inline(always)]
-    pub fn settle_quickly(&self, identity: &Identity, thread: Me<'_>, me: &ProcessSlot, attached: bool) {
-        if attached {
+    pub fn settle(&self, identity: &Identity, thread: Me<'_>, backend: &impl Backend, me: &ProcessSlot, attached: bool) {
+        if attached && me.pid() == identity.pid() {
             thread.set_attaching(false);
         } else {
             cold_path();
-            self.end_detach(identity, thread, Some(me), true);
+            self.settle_otherwise(identity, thread, backend, me, attached);
+        }
+    }
+
+    /// Of a call that a handler forked out of the child only goes on with the end: what had begun is its parent's.
+    #[inline(never)]
+    fn settle_otherwise(&self, identity: &Identity, thread: Me<'_>, backend: &impl Backend, me: &ProcessSlot, attached: bool) {
+        if me.pid() == identity.pid() {
+            self.end_detach(identity, thread, me, true);
+        } else if attached && let Some((_, mine)) = self.mine(identity, backend) {
+            // It may have been counted with what the child inherited: rather too many than too few.
+            self.inherit(mine, 1);
         }
     }
 
     #[inline(never)]
-    fn reserve_attach_patiently(
+    fn reserve_attach_patiently<'a>(
         &self,
         identity: &Identity,
         thread: Me<'_>,
         backend: &impl Backend,
         policy: &Policy,
-        (process, me): (usize, &ProcessSlot),
-    ) -> Result<(Option<Attaching>, Option<Denial>), Denial> {
+        me: &'a ProcessSlot,
+    ) -> Result<(Option<&'a ProcessSlot>, Option<Denial>), Denial> {
         self.settle_processes();
         self.correct_mine(identity, me, backend);
         let (reason, used, limit) = match self.take_patiently(identity, thread, me, policy) {
-            Ok(()) => return Ok((Some(Attaching { process, pid: identity.pid() }), None)),
+            Ok(()) => return Ok((Some(me), None)),
             Err(refused) => refused,
         };
         let denial = Denial { reason, errno: Errno::EMFILE, asked: 1, used, limit, holder: self.most_attached() };
@@ -126,7 +129,7 @@ impl Ledger {
         }
         thread.set_attaching(true);
         self.inherit(me, 1);
-        Ok((Some(Attaching { process, pid: identity.pid() }), Some(denial)))
+        Ok((Some(me), Some(denial)))
     }
 
     /// Asks with the books made right, and again as long as there may be room that others only ask for: who is refused counts for a moment,
@@ -168,9 +171,19 @@ impl Ledger {
         let taken = attaches <= Grant::load(me).granted && within(policy, attaches);
         if !taken {
             cold_path();
-            self.count(identity, thread, me, MINUS_ONE);
+            self.uncount(identity, thread, me);
         }
         taken
+    }
+
+    #[inline(always)]
+    fn uncount(&self, identity: &Identity, thread: Me<'_>, me: &ProcessSlot) {
+        self.count(identity, thread, me, MINUS_ONE);
+        // A handler has forked on the way here: the parent does that, too.
+        if me.pid() != identity.pid() {
+            cold_path();
+            me.rest.fetch_add(1, SeqCst);
+        }
     }
 
     /// Adds to the process's attaches, before anything that the caller does next.
@@ -219,22 +232,11 @@ impl Ledger {
         self.unfenced.store(unfenced, SeqCst);
     }
 
-    /// The attach came about, or not.
-    pub fn settle(&self, identity: &Identity, thread: Me<'_>, attaching: Attaching, attached: bool) {
-        if !attached
-            && let Some(slot) = self.layout().processes.get(attaching.process)
-            && slot.pid() == attaching.pid
-        {
-            self.give_back(identity, thread, slot);
-        }
-        thread.set_attaching(false);
-    }
-
-    /// A detach begins: the process has to be in the books with what it has, before it has less.
+    /// A detach begins: the process has to be in the books with what it has, before it has less. `None`, and nothing has begun, if they are full.
     pub fn begin_detach(&self, identity: &Identity, thread: Me<'_>, backend: &impl Backend) -> Option<&ProcessSlot> {
-        let mine = self.mine(identity, backend);
+        let (_, slot) = self.mine(identity, backend)?;
         thread.set_attaching(true);
-        mine.map(|(_, slot)| slot)
+        Some(slot)
     }
 
     /// As [`Ledger::begin_detach`] for a process that is in the books; `None`, and nothing has begun, for others.
@@ -245,20 +247,14 @@ impl Ledger {
         Some(slot)
     }
 
-    /// The detach that [`Ledger::begin_detach_quickly`] gave `me` for came about, or not.
+    /// The detach that [`Ledger::begin_detach`] or [`Ledger::begin_detach_quickly`] gave `me` for came about, or not.
     #[inline(always)]
-    pub fn end_detach_quickly(&self, identity: &Identity, thread: Me<'_>, me: &ProcessSlot, detached: bool) {
-        if detached {
-            self.give_back(identity, thread, me);
+    pub fn end_detach(&self, identity: &Identity, thread: Me<'_>, me: &ProcessSlot, detached: bool) {
+        // A child of a handler's fork is not who began.
+        if me.pid() != identity.pid() {
+            return cold_path();
         }
-        thread.set_attaching(false);
-    }
-
-    /// The detach that [`Ledger::begin_detach`] gave `me` for came about, or not.
-    #[cold]
-    #[inline(never)]
-    pub fn end_detach(&self, identity: &Identity, thread: Me<'_>, me: Option<&ProcessSlot>, detached: bool) {
-        if let (true, Some(me)) = (detached, me) {
+        if detached {
             self.give_back(identity, thread, me);
         }
         thread.set_attaching(false);
@@ -268,7 +264,7 @@ impl Ledger {
     #[inline(always)]
     fn give_back(&self, identity: &Identity, thread: Me<'_>, me: &ProcessSlot) {
         if me.attaches() > 0 {
-            self.count(identity, thread, me, MINUS_ONE);
+            self.uncount(identity, thread, me);
         }
     }
 
@@ -313,6 +309,7 @@ impl Ledger {
         if let Some(mapped) = backend.attached(identity.pid())
             && mapped < attaches
             && identity.attaches_begun() == begun
+            && me.pid() == identity.pid()
         {
             let less = rest.wrapping_sub(attaches - mapped);
             let _ = me.rest.compare_exchange(rest, less, SeqCst, SeqCst);

@@ -36,7 +36,7 @@ fn stat(pid: u32) -> Option<Stat> {
 }
 
 fn read_stat(file: &File) -> Option<Stat> {
-    parse_stat(file.read(&mut [0; 512]).ok()?)
+    parse_stat(file.read(&mut [0; 512], 0).ok()?)
 }
 
 /// The name, in parentheses, may hold anything: fields are counted from its last closing one.
@@ -108,14 +108,16 @@ pub fn maps_inode(pid: u32, inode: u64) -> Option<bool> {
 fn read_maps(pid: u32, mut each: impl FnMut(u8)) -> Option<()> {
     let file = open(pid, format_args!("maps"))?;
     let mut buffer = [0; 512];
-    let mut empty = true;
+    let mut at = 0;
     loop {
-        match file.read(&mut buffer).ok()? {
+        match file.read(&mut buffer, at).ok()? {
             // A zombie's map is empty, and so is one that must not be seen.
-            [] => return (!empty).then_some(()),
-            piece => piece.iter().for_each(|&byte| each(byte)),
+            [] => return (at > 0).then_some(()),
+            piece => {
+                piece.iter().for_each(|&byte| each(byte));
+                at += piece.len() as u64;
+            }
         }
-        empty = false;
     }
 }
 

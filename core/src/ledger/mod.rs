@@ -20,7 +20,6 @@ use core::sync::atomic::{
     Ordering::{Relaxed, SeqCst},
 };
 
-pub use attach::Attaching;
 use layout::{Layout, MAGIC, PROCESSES, ProcessSlot, SEGMENTS, SegmentSlot, State, Usage, VERSION};
 pub use segment::Reservation;
 

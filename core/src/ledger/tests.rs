@@ -229,9 +229,10 @@ fn a_damaged_ledger_is_answered() {
     if let Ok((Some(attaching), _)) =
         world.ledger.reserve_attach(&world.identity, world.identity.me(), &world.kernel, &world.policy)
     {
-        world.ledger.settle(&world.identity, world.identity.me(), attaching, true);
+        world.ledger.settle(&world.identity, world.identity.me(), &world.kernel, attaching, true);
     }
-    let held = world.ledger.begin_detach(&world.identity, world.identity.me(), &world.kernel);
-    world.ledger.end_detach(&world.identity, world.identity.me(), held, true);
+    if let Some(slot) = world.ledger.begin_detach(&world.identity, world.identity.me(), &world.kernel) {
+        world.ledger.end_detach(&world.identity, world.identity.me(), slot, true);
+    }
     world.ledger.leave(&world.identity);
 }

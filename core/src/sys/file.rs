@@ -134,16 +134,17 @@ impl File {
         }
     }
 
-    /// Reads what fits into `buffer`; shorter at the end of the file.
+    /// Reads what fits into `buffer` from offset `from`; shorter at the end of the file. Not by the descriptor's own offset: a child that a
+    /// signal's handler forks out of this goes on here too, and shares that.
     ///
     /// # Errors
-    /// read's.
-    pub fn read<'a>(&self, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+    /// pread's.
+    pub fn read<'a>(&self, buffer: &'a mut [u8], from: u64) -> Result<&'a [u8], Errno> {
         let mut filled = 0;
         while filled < buffer.len() {
             let rest = &mut buffer[filled..];
             // SAFETY: `rest` is writable for its length.
-            match unsafe { libc::syscall(libc::SYS_read, self.0, rest.as_mut_ptr(), rest.len()) } {
+            match unsafe { libc::syscall(libc::SYS_pread64, self.0, rest.as_mut_ptr(), rest.len(), from + filled as u64) } {
                 0 => break,
                 count if count > 0 => filled += count as usize,
                 _ if Errno::last() == Errno::EINTR => {}

@@ -568,7 +568,7 @@ fn early_environment(name: &CStr) -> Option<&'static CStr> {
         let mut bytes = Vec::new();
         if let Ok(file) = File::open(c"/proc/self/environ", libc::O_RDONLY, 0) {
             let mut buffer = [0; 256];
-            while let Ok(piece @ [_, ..]) = file.read(&mut buffer) {
+            while let Ok(piece @ [_, ..]) = file.read(&mut buffer, bytes.len() as u64) {
                 bytes.extend_from_slice(piece);
             }
         }

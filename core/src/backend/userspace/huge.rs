@@ -64,7 +64,7 @@ pub fn may_have(flags: i32) -> Result<bool, Errno> {
 fn is_in_group() -> bool {
     let file = File::open(c"/proc/sys/vm/hugetlb_shm_group", libc::O_RDONLY, 0);
     let mut buffer = [0; 16];
-    let group = file.ok().and_then(|file| str::from_utf8(file.read(&mut buffer).ok()?).ok()?.trim_end().parse().ok());
+    let group = file.ok().and_then(|file| str::from_utf8(file.read(&mut buffer, 0).ok()?).ok()?.trim_end().parse().ok());
     group.is_some_and(|group: u32| group == sys::getegid() || sys::is_in_group(group))
 }
 
@@ -154,7 +154,9 @@ fn each_hugetlbfs(found: &mut dyn FnMut(&CStr) -> bool) {
     let Ok(file) = File::open(c"/proc/self/mounts", libc::O_RDONLY, 0) else { return };
     let mut line = crate::text::Line::<512>::new();
     let mut buffer = [0; 512];
-    while let Ok(chunk @ [_, ..]) = file.read(&mut buffer) {
+    let mut at = 0;
+    while let Ok(chunk @ [_, ..]) = file.read(&mut buffer, at) {
+        at += chunk.len() as u64;
         for &byte in chunk {
             if byte != b'\n' {
                 let _ = line.write_char(byte.into());

@@ -266,7 +266,7 @@ impl Registry {
         };
         // Asked first: what was written before the lock went is read below.
         let more = file.is_byte_locked(0).unwrap_or(true);
-        let value = file.read(&mut [0; 64]).ok().and_then(number);
+        let value = file.read(&mut [0; 64], 0).ok().and_then(number);
         (value.filter(|&value| value <= setting.most()), more)
     }
 }

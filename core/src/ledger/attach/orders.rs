@@ -20,15 +20,16 @@ impl Two {
     fn new(limit: u64, granted: [u64; 2]) -> Two {
         let ledger = Ledger::unshared().unwrap();
         ledger.unfenced.store(true, SeqCst);
+        let identity = Identity::new();
         let layout = ledger.layout();
         for (slot, granted) in layout.processes.iter().zip(granted) {
-            slot.process.store(1, SeqCst);
+            slot.process.store(identity.pid().into(), SeqCst);
             slot.grant.store(Grant { granted, unfenced: true, ..Grant::default() }.to_u64(), SeqCst);
             layout.session_attaches.add(granted, None).unwrap();
         }
         layout.processes_used.store(2, SeqCst);
         let policy = Policy { session: Quota { attaches: Some(limit), ..Quota::default() }, ..Policy::default() };
-        Two { ledger, policy, identity: Identity::new(), held: Count::new(0) }
+        Two { ledger, policy, identity, held: Count::new(0) }
     }
 
     /// As [`Two::new`], where no thread goes without fences: so that a process may have several here.

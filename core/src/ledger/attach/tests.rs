@@ -30,10 +30,10 @@ fn the_limit_is_reached_and_not_passed() {
     let Err(denial) = ledger.reserve_attach(&identity, identity.me(), &KERNEL, &policy) else { panic!("the 21st") };
     assert_eq!((denial.reason, denial.used, denial.limit), (Reason::SessionAttaches, 20, 20));
     assert_eq!(denial.holder, (identity.pid(), 20));
-    ledger.settle(&identity, identity.me(), taken.pop().unwrap(), false);
+    ledger.settle(&identity, identity.me(), &KERNEL, taken.pop().unwrap(), false);
     assert!(ledger.reserve_attach(&identity, identity.me(), &KERNEL, &policy).is_ok());
     for attaching in taken {
-        ledger.settle(&identity, identity.me(), attaching, true);
+        ledger.settle(&identity, identity.me(), &KERNEL, attaching, true);
     }
 }
 
