@@ -18,9 +18,14 @@ struct Stat {
 }
 
 impl Stat {
+    /// Dead: before that its memory is no more its own, but may not be taken down yet, with what was attached.
+    fn is_dead(&self) -> bool {
+        matches!(self.state, b'Z' | b'X')
+    }
+
     /// Without memory a thread has ended, but for its last steps.
     fn has_ended(&self) -> bool {
-        self.size == 0 || matches!(self.state, b'Z' | b'X')
+        self.size == 0 || self.is_dead()
     }
 }
 
@@ -64,7 +69,7 @@ pub fn is_alive(pid: u32, start: u64) -> bool {
     match stat(pid) {
         Some(stat) if start != 0 && stat.start != start => false,
         // Unless it is only the first thread.
-        Some(stat) => !(stat.has_ended() && stat.threads <= 1),
+        Some(stat) => !(stat.is_dead() && stat.threads <= 1),
         // No /proc, or one that hides others' processes.
         None => {
             // SAFETY: signal 0 is only a question.
@@ -111,8 +116,8 @@ fn read_maps(pid: u32, mut each: impl FnMut(u8)) -> Option<()> {
     let mut at = 0;
     loop {
         match file.read(&mut buffer, at).ok()? {
-            // A zombie's map is empty, and so is one that must not be seen.
-            [] => return (at > 0).then_some(()),
+            // A zombie's map is empty, and so is one that must not be seen; that of who dies meanwhile has no end.
+            [] => return (at > 0 && stat(pid)?.size > 0).then_some(()),
             piece => {
                 piece.iter().for_each(|&byte| each(byte));
                 at += piece.len() as u64;
@@ -180,6 +185,8 @@ mod tests {
     fn stat_is_read_past_any_name() {
         let line = b"12 (a) b) (c) Z 1 12 12 0 -1 4 0 0 0 0 0 0 0 0 20 0 3 0 98765 4096 0";
         assert_eq!(parse_stat(line), Some(Stat { state: b'Z', threads: 3, start: 98765, size: 4096 }));
+        let ends = parse_stat(b"12 (a) R 1 12 12 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 98765 0 0").unwrap();
+        assert!(ends.has_ended() && !ends.is_dead(), "it may have its attaches yet");
         assert_eq!(parse_stat(b"12 (x"), None);
         assert_eq!(parse_stat(b""), None);
     }
