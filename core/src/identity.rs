@@ -106,8 +106,11 @@ impl Identity {
         Identity { process: unsafe { View::new(page.expect("a page of memory")) } }
     }
 
-    /// Forgets everything, in a new child.
+    /// Forgets everything, in a new child; but what another library's fork handler has brought us there already.
     pub fn forget(&self) {
+        if self.process.pid.load(Relaxed) == u64::from(sys::getpid()) {
+            return;
+        }
         self.process.words().iter().for_each(|word| word.store(0, Relaxed));
     }
 

@@ -10,6 +10,7 @@ pub fn trials() -> Vec<Trial> {
     on_each_backend![trial:
         over_fork,
         inherited_attaches_count,
+        inherited_attaches_count_once,
         over_exec,
         exec_gives_attaches_back,
         exec_of_an_image_that_makes_no_call,
@@ -47,6 +48,13 @@ fn inherited_attaches_count() {
     assert_eq!(scene.agent.ask("release"), "0");
     scene.agent.number(&at);
     assert_eq!(scene.agent.ask(&at), "EMFILE");
+}
+
+/// A child's own call before our fork handler has it counted already.
+fn inherited_attaches_count_once() {
+    let scene = scene("[quota.session]\nattaches = 10\n");
+    let run = Run::new(program("handler_first")).namespace(&scene.namespace).session(&scene.session);
+    assert_eq!(run.output().silent().stdout, "4\n");
 }
 
 fn over_exec() {

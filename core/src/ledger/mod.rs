@@ -243,6 +243,10 @@ impl Ledger {
 
     /// Claims a slot for a new child that has its parent's attaches; called in the child.
     pub fn forked(&self, identity: &Identity, backend: &impl Backend) {
+        // Another library's handler came first, with a call.
+        if self.known_mine(identity).is_some() {
+            return;
+        }
         self.image_slot.store(0, SeqCst);
         let inherited = match self.inherited.load(SeqCst) {
             UNKNOWN => backend.attached(identity.pid()).unwrap_or(0),
