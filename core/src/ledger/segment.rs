@@ -81,15 +81,18 @@ impl Ledger {
             // Not counted itself, the reservation must not be seen while the sums are made.
             self.cancel_uncounted(reservation);
             denial = Some(refused);
-            if attempt == 0 {
-                self.settle_segments(backend);
+            match attempt {
+                // Mostly there is room behind these, and asking about all takes long where they are many.
+                0 => self.settle_removed(backend),
+                1 => self.settle_segments(backend),
+                _ => {}
             }
             let busy = self.recount_segments(process, me);
             // One more try after the books are right; further ones only as long as somebody may still give back.
-            if attempt > 0 && !busy {
+            if attempt > 1 && !busy {
                 break;
             }
-            if attempt > 0 {
+            if attempt > 1 {
                 sys::yield_now();
             }
         }

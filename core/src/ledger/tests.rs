@@ -19,6 +19,8 @@ struct Fake {
     number: u8,
     segments: Mutex<BTreeMap<i32, (u32, u64)>>,
     made: AtomicU64,
+    /// How often somebody asked whether one exists.
+    asked: AtomicU64,
 }
 
 impl Fake {
@@ -50,6 +52,7 @@ impl Backend for Fake {
         unreachable!("the ledger makes no calls")
     }
     fn exists(&self, shmid: i32, size: u64) -> bool {
+        self.asked.fetch_add(1, SeqCst);
         self.segments.lock().unwrap().get(&shmid).is_some_and(|&(_, made)| made == size)
     }
     fn created_by(&self, pid: u32, size: u64, found: &mut dyn FnMut(i32) -> bool) {
@@ -129,6 +132,19 @@ fn a_removed_segment_counts_until_it_is_gone() {
     assert_eq!(world.create(1), Err(Reason::SessionBytes));
     world.kernel.remove(id);
     world.create(1).unwrap();
+}
+
+#[test]
+fn all_are_asked_about_only_where_none_that_was_removed_gives_room() {
+    let world = World::new(bytes(100));
+    let ids: Vec<i32> = (0..100).map(|_| world.create(1).unwrap()).collect();
+    world.kernel.remove(ids[50]);
+    world.ledger.removed(ids[50], &world.kernel);
+    world.create(1).unwrap();
+    assert_eq!(world.kernel.asked.load(SeqCst), 1);
+    world.kernel.remove(ids[60]);
+    world.create(1).unwrap();
+    assert_eq!(world.create(1), Err(Reason::SessionBytes));
 }
 
 #[test]
