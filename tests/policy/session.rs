@@ -11,6 +11,7 @@ pub fn trials() -> Vec<Trial> {
         over_fork,
         inherited_attaches_count,
         inherited_attaches_count_once,
+        what_forks_took_over_the_limit_is_not_given_again,
         over_exec,
         exec_gives_attaches_back,
         exec_of_an_image_that_makes_no_call,
@@ -55,6 +56,17 @@ fn inherited_attaches_count_once() {
     let scene = scene("[quota.session]\nattaches = 10\n");
     let run = Run::new(program("handler_first")).namespace(&scene.namespace).session(&scene.session);
     assert_eq!(run.output().silent().stdout, "4\n");
+}
+
+fn what_forks_took_over_the_limit_is_not_given_again() {
+    for how in ["", "dry-run = true\n"] {
+        let scene = scene(&format!("{how}[quota.session]\nattaches = 3\n"));
+        let run = || Run::new(program("detached_by_child")).arg("3").namespace(&scene.namespace).session(&scene.session);
+        let expected = if how.is_empty() { "0\n" } else { "2\n" };
+        assert_eq!(run().output().silent().stdout, expected, "{how}");
+        let refused = scene.session.calls("shmat").iter().filter(|call| call["verdict"] != "allowed").count();
+        assert_eq!(refused, 2, "{how}");
+    }
 }
 
 fn over_exec() {

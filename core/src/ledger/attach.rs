@@ -168,12 +168,18 @@ impl Ledger {
     fn take(&self, identity: &Identity, thread: Me<'_>, me: &ProcessSlot, policy: &Policy) -> bool {
         self.count(identity, thread, me, 1);
         let attaches = me.attaches();
-        let taken = attaches <= Grant::load(me).granted && within(policy, attaches);
+        let taken = attaches <= Grant::load(me).granted && within(policy, attaches) && !self.is_over(policy);
         if !taken {
             cold_path();
             self.uncount(identity, thread, me);
         }
         taken
+    }
+
+    /// True if forks, or a dry run, have granted more than there is: then a grant is no right to an attach.
+    #[inline(always)]
+    fn is_over(&self, policy: &Policy) -> bool {
+        policy.session.attaches.is_some_and(|limit| self.layout().session_attaches.get() > limit)
     }
 
     #[inline(always)]
@@ -217,7 +223,7 @@ impl Ledger {
             if !within(policy, attaches + 1) {
                 return Err((Reason::ProcessAttaches, attaches, policy.process.attaches.unwrap_or(0)));
             }
-            if attaches >= Grant::load(me).granted {
+            if attaches >= Grant::load(me).granted || self.is_over(policy) {
                 self.ask_grant(me, policy)?;
             }
         }
