@@ -10,6 +10,7 @@ use core::mem::zeroed;
 use libc::{SIG_ERR, SIGBUS, sighandler_t};
 use shmgate_core::backend::userspace::truncated::{is_guarding, set};
 use shmgate_core::errno;
+use shmgate_core::sys::handler_comes;
 
 use crate::next;
 
@@ -19,6 +20,9 @@ redhook::hook! {
         unsafe {
             if number == SIGBUS && is_guarding() {
                 return set(next::sigaction(), action, old);
+            }
+            if let Some(action) = action.as_ref() {
+                handler_comes(action.sa_sigaction);
             }
             next::sigaction()(number, action, old)
         }
@@ -32,6 +36,7 @@ redhook::hook! {
             if number == SIGBUS && is_guarding() {
                 return set_handler(handler, libc::SA_RESTART, true);
             }
+            handler_comes(handler);
             next::signal()(number, handler)
         }
     }
@@ -44,6 +49,7 @@ redhook::hook! {
             if number == SIGBUS && is_guarding() {
                 return set_handler(handler, libc::SA_RESETHAND | libc::SA_NODEFER, false);
             }
+            handler_comes(handler);
             next::__sysv_signal()(number, handler)
         }
     }

@@ -13,8 +13,8 @@ use core::sync::atomic::AtomicU8;
 
 pub use file::{File, Parked, access};
 pub use memory::{free_address, mmap, mremap, munmap, pin, wish_large_pages};
-pub use signals::BlockedSignals;
 use signals::HeldSignals;
+pub use signals::{BlockedSignals, handler_comes};
 
 use crate::errno::{Errno, HostErrno};
 

@@ -1,4 +1,6 @@
-//! Signals that our own writing would raise, kept from the host.
+//! Signals that our own writing would raise, kept from the host; and all, where a handler of the host's must not come in.
+
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Keeps SIGPIPE and SIGXFSZ, which writing can raise and which kill by default, from a host that did not ask for our writing.
 pub struct HeldSignals {
@@ -71,16 +73,39 @@ pub struct BlockedSignals {
 
 impl BlockedSignals {
     /// Blocks them.
+    #[inline(never)]
     pub fn block() -> BlockedSignals {
         let mut before = 0;
         set_mask(libc::SIG_BLOCK, !(1 << (libc::SIGBUS - 1)), Some(&mut before));
         BlockedSignals { before }
     }
+
+    /// Blocks them if the host has ever set a handler.
+    #[inline(never)]
+    pub fn block_handlers() -> BlockedSignals {
+        if HAS_HANDLERS.load(Relaxed) { BlockedSignals::block() } else { BlockedSignals { before: NOT_BLOCKED } }
+    }
+}
+
+/// What no mask is: SIGKILL can't be blocked.
+const NOT_BLOCKED: u64 = u64::MAX;
+
+static HAS_HANDLERS: AtomicBool = AtomicBool::new(false);
+
+/// The host is about to set `handler` for a signal.
+#[inline]
+pub fn handler_comes(handler: libc::sighandler_t) {
+    if handler > libc::SIG_IGN {
+        HAS_HANDLERS.store(true, Relaxed);
+    }
 }
 
 impl Drop for BlockedSignals {
+    #[inline(never)]
     fn drop(&mut self) {
-        set_mask(libc::SIG_SETMASK, self.before, None);
+        if self.before != NOT_BLOCKED {
+            set_mask(libc::SIG_SETMASK, self.before, None);
+        }
     }
 }
 

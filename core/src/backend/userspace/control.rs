@@ -8,7 +8,7 @@ use super::permission::{self, READ};
 use super::{Userspace, now};
 use crate::errno::Errno;
 use crate::names::{SHM_INFO, SHM_STAT, SHM_STAT_ANY};
-use crate::sys;
+use crate::sys::{self, BlockedSignals};
 
 const SHM_DEST: u32 = 0o1000;
 const SHM_LOCKED: u32 = 0o2000;
@@ -44,6 +44,7 @@ impl Userspace {
     /// `buf` is the host's own, as it would give it to shmctl.
     #[inline(never)]
     pub(super) unsafe fn control(&self, shmid: i32, cmd: i32, buf: u64) -> Result<u64, Errno> {
+        let _whole = BlockedSignals::block_handlers();
         if cmd < 0 || shmid < 0 {
             return Err(Errno::EINVAL);
         }

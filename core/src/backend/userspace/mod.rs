@@ -4,7 +4,8 @@
 //! tells who is alive, [`claims`] what forks must not hand on, [`files`] keeps segments' memory, [`huge`] that of huge pages, [`kept`] saves the files of destroyed ones, [`memory`] maps it, [`anchors`] make that cheap, [`attachments`] remembers
 //! where, [`pieces`] follows what the host does to them by itself, [`forced`] lets segments go without IPC_RMID, [`permission`] is the kernel's rules,
 //! [`proc`] what /proc shows, [`quick`] has the commonest calls' quick way, [`truncated`] keeps the loss of a registry from the host; here are the calls.
-//! Each checks in the order in which Linux does.
+//! Each checks in the order in which Linux does, and is whole to the host's signal handlers, as in the kernel: they come before or after it. One may fork, and
+//! both processes would go on in the middle.
 //!
 //! What needs much of the host's stack is `#[inline(never)]`, as in the gate.
 //!
@@ -54,6 +55,7 @@ use crate::atomic::AtomicU64;
 use crate::errno::Errno;
 use crate::map::{Mapping, View};
 use crate::names::SHM_PIN;
+use crate::sys::BlockedSignals;
 use crate::{clock, sys};
 
 const SHM_EXEC: i32 = 0o100_000;
@@ -245,6 +247,7 @@ impl Userspace {
 
     #[inline(never)]
     fn get(&self, key: i32, size: u64, flags: i32) -> Result<u64, Errno> {
+        let _whole = BlockedSignals::block_handlers();
         if key != libc::IPC_PRIVATE {
             while let Some(found) = self.registry.find(key) {
                 let (index, segment) = found;
@@ -427,6 +430,7 @@ impl Userspace {
 
     #[inline(never)]
     fn attach(&self, shmid: i32, addr: u64, flags: i32) -> Result<u64, Errno> {
+        let _whole = BlockedSignals::block_handlers();
         if shmid < 0 {
             return Err(Errno::EINVAL);
         }
@@ -492,6 +496,7 @@ impl Userspace {
 
     #[inline(never)]
     fn detach(&self, addr: u64) -> Result<u64, Errno> {
+        let _whole = BlockedSignals::block_handlers();
         if !addr.is_multiple_of(self.page_size) {
             return Err(Errno::EINVAL);
         }
@@ -538,6 +543,7 @@ impl Userspace {
 
     /// The calling process is about to fork: the child's attaches are counted before fork returns.
     pub fn fork_begins(&self) {
+        let _whole = BlockedSignals::block_handlers();
         let attached = self.attachments.state();
         let claimed = match self.own.get().filter(|_| self.has_attached()).map(|own| self.claim_for_child(own)) {
             None => None,

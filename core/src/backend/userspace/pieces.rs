@@ -9,6 +9,7 @@ use core::ops::Range;
 use super::Userspace;
 use super::attachments::Attachment;
 use super::layout::MAY_BE_MAPPED;
+use crate::sys::BlockedSignals;
 
 /// The host's call: it returns what the call does, or `None` if that is an error.
 pub type Change<'a> = &'a mut dyn FnMut() -> Option<u64>;
@@ -37,6 +38,7 @@ impl Userspace {
     /// Makes the host's `change`, which puts an end to whatever is mapped in `len` bytes from `start`.
     #[inline(never)]
     pub fn unmapping(&self, start: u64, len: u64, change: Change<'_>) {
+        let _whole = BlockedSignals::block_handlers();
         self.replacing(range(start, self.pages(len)), change);
     }
 
@@ -95,6 +97,7 @@ impl Userspace {
     /// Makes the host's mremap, which `change` is.
     #[inline(never)]
     pub fn moving(&self, what: Move, change: Change<'_>) {
+        let _whole = BlockedSignals::block_handlers();
         let (old_len, new_len) = (self.pages(what.old_len), self.pages(what.new_len));
         // With an old length of 0, what is mapped at the address is mapped once more.
         let old = range(what.old, old_len.max(self.page_size));

@@ -16,7 +16,7 @@ use super::registry::Registry;
 use crate::atomic::AtomicU64;
 use crate::errno::Errno;
 use crate::names::SHM_STAT_ANY;
-use crate::sys::{self, File};
+use crate::sys::{self, BlockedSignals, File};
 use crate::text::Line;
 
 /// One of these files.
@@ -137,6 +137,7 @@ impl Userspace {
     /// EACCES: the caller may not write it. Else what a file in memory or in the namespace's directory fails with.
     #[inline(never)]
     pub fn open_proc(&self, file: ProcFile, flags: i32) -> Result<File, Errno> {
+        let _whole = BlockedSignals::block_handlers();
         self.settle_limits();
         self.force();
         match file {
