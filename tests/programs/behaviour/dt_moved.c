@@ -41,6 +41,16 @@ int main(void)
 	T(shmdt(at));
 	attaches("detached");
 
+	/* a page moved over another of its own attach */
+	at = TP(shmat(shmid, NULL, 0));
+	moved = mremap(at, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, at + 2 * PAGE);
+	printf("moved: %d, %s\n", moved == at + 2 * PAGE, moved);
+	attaches("in three pieces");
+	T(shmdt(moved));
+	attaches("the hole is wider");
+	T(shmdt(at));
+	attaches("detached");
+
 	/* mapped once more, by an old size of 0; and shrunk */
 	at = TP(shmat(shmid, NULL, 0));
 	moved = TP(mremap(at, 0, 4 * PAGE, MREMAP_MAYMOVE));

@@ -51,10 +51,15 @@ impl Userspace {
         let is_marked = self.mark(&range);
         let is_done = change().is_some();
         if is_marked && is_done {
-            self.attachments.take_marked(&range, &mut |piece| self.recount(piece.shmid, self.keep_rest(piece, &range)));
+            self.cut(&range);
         } else if is_marked {
             self.attachments.unmark(&range);
         }
+    }
+
+    /// What is marked in `range` is the host's.
+    fn cut(&self, range: &Range<u64>) {
+        self.attachments.take_marked(range, &mut |piece| self.recount(piece.shmid, self.keep_rest(piece, range)));
     }
 
     /// As [`super::attachments::Attachments::mark`].
@@ -102,30 +107,32 @@ impl Userspace {
         // With an old length of 0, what is mapped at the address is mapped once more.
         let old = range(what.old, old_len.max(self.page_size));
         let over = range(what.new, if what.flags & libc::MREMAP_FIXED == 0 { 0 } else { new_len });
-        self.replacing(over, &mut || {
-            let is_marked = self.mark(&old);
-            let new = change();
-            match new {
-                Some(new) if is_marked => self.attachments.take_marked(&old, &mut |piece| {
-                    let stays = old_len == 0 || what.flags & libc::MREMAP_DONTUNMAP != 0;
-                    let kept = if stays { self.keep(piece) } else { self.keep_rest(piece, &old) };
-                    let moved = piece.within(&range(what.old, if old_len == 0 { u64::MAX } else { old_len.min(new_len) }));
-                    let moved = moved.map(|moved| Attachment {
-                        origin: moved.origin.wrapping_add(new.wrapping_sub(what.old)),
-                        // It may grow, beyond the segment's end too.
-                        len: match old_len {
-                            0 => new_len,
-                            _ if moved.range().end == old.end => moved.len + new_len.saturating_sub(old_len),
-                            _ => moved.len,
-                        },
-                        ..moved
-                    });
-                    self.recount(piece.shmid, kept + moved.map_or(0, |moved| self.keep(moved)));
-                }),
-                None if is_marked => self.attachments.unmark(&old),
-                _ => {}
-            }
-            new
+        let [is_over, is_old] = [&over, &old].map(|range| self.mark(range));
+        let new = change();
+        let Some(new) = new.filter(|_| is_over || is_old) else {
+            self.attachments.unmark(&over);
+            return self.attachments.unmark(&old);
+        };
+        if is_over {
+            self.cut(&over);
+            // What is left of an attach of which a part replaces another.
+            self.attachments.mark(&old);
+        }
+        self.attachments.take_marked(&old, &mut |piece| {
+            let stays = old_len == 0 || what.flags & libc::MREMAP_DONTUNMAP != 0;
+            let kept = if stays { self.keep(piece) } else { self.keep_rest(piece, &old) };
+            let moved = piece.within(&range(what.old, if old_len == 0 { u64::MAX } else { old_len.min(new_len) }));
+            let moved = moved.map(|moved| Attachment {
+                origin: moved.origin.wrapping_add(new.wrapping_sub(what.old)),
+                // It may grow, beyond the segment's end too.
+                len: match old_len {
+                    0 => new_len,
+                    _ if moved.range().end == old.end => moved.len + new_len.saturating_sub(old_len),
+                    _ => moved.len,
+                },
+                ..moved
+            });
+            self.recount(piece.shmid, kept + moved.map_or(0, |moved| self.keep(moved)));
         });
     }
 }
