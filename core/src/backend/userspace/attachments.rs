@@ -134,40 +134,52 @@ impl Attachments {
     }
 
     /// Takes out the attach that starts at `origin`, a page's; of several pieces, or attaches, the one with the lowest address, as the
-    /// kernel does.
+    /// kernel does. Its other pieces are marked: where they are unmapped, another thread may attach the same segment.
     pub fn take(&self, origin: u64) -> Option<Attachment> {
-        self.take_if(origin, |_| true)
+        let taken = self.take_if(origin | TAG, |_| true)?;
+        let is_its = |piece: &Attachment| piece.shmid == taken.shmid;
+        while self.has_pieces()
+            && let Some((entry, _)) = self.first(origin | TAG, is_its)
+        {
+            let _ = entry.word.compare_exchange(origin | TAG, origin | TAG | MARKED, Acquire, Relaxed);
+        }
+        Some(taken)
     }
 
     /// Takes out a further piece of an attach of which one was taken.
     pub fn take_another(&self, taken: &Attachment) -> Option<Attachment> {
-        if !self.0.has_pieces.load(Relaxed) {
+        if !self.has_pieces() {
             return None;
         }
-        self.take_if(taken.origin, |piece| piece.shmid == taken.shmid)
+        self.take_if(taken.origin | TAG | MARKED, |piece| piece.shmid == taken.shmid)
     }
 
-    fn take_if(&self, origin: u64, wanted: impl Fn(&Attachment) -> bool) -> Option<Attachment> {
+    fn has_pieces(&self) -> bool {
+        self.0.has_pieces.load(Relaxed)
+    }
+
+    fn take_if(&self, word: u64, wanted: impl Fn(&Attachment) -> bool) -> Option<Attachment> {
         loop {
-            let (entry, attachment) = self.first(origin, &wanted)?;
-            if self.remove(entry, origin | TAG) {
+            let (entry, attachment) = self.first(word, &wanted)?;
+            if self.remove(entry, word) {
                 return Some(attachment);
             }
         }
     }
 
-    fn first(&self, origin: u64, wanted: impl Fn(&Attachment) -> bool) -> Option<(&Entry, Attachment)> {
+    /// Of the entries with this word that are wanted, the one with the lowest address.
+    fn first(&self, wanted_word: u64, wanted: impl Fn(&Attachment) -> bool) -> Option<(&Entry, Attachment)> {
         let mut first: Option<(&Entry, Attachment)> = None;
-        for place in Attachments::places(origin) {
+        for place in Attachments::places(wanted_word & !(TAG | MARKED)) {
             let entry = &self.0.entries[place];
             match entry.word.load(Acquire) {
                 0 => break,
-                word if word == origin | TAG => {
+                word if word == wanted_word => {
                     let attachment = entry.read(word);
                     if wanted(&attachment) && first.is_none_or(|(_, best)| attachment.offset < best.offset) {
                         first = Some((entry, attachment));
                     }
-                    if !self.0.has_pieces.load(Relaxed) {
+                    if !self.has_pieces() {
                         break;
                     }
                 }
@@ -342,11 +354,12 @@ mod tests {
         let table = Attachments::new().unwrap();
         let pieces = [0, 2].map(|page| Attachment { offset: page << 12, len: 1 << 12, ..whole(1) });
         pieces.iter().for_each(|piece| table.insert(*piece).unwrap());
-        let mut taken = vec![table.take(1 << 16).unwrap()];
-        assert_eq!(table.take_another(&taken[0]), None, "nobody has said that there are pieces");
         table.take_marked(&(0..0), &mut |_| {});
-        taken.extend(table.take_another(&taken[0]));
-        taken.sort_by_key(|piece| piece.offset);
-        assert_eq!(taken, pieces);
+        let taken = table.take(1 << 16).unwrap();
+        // Another thread's, where that one was.
+        table.insert(taken).unwrap();
+        assert_eq!([Some(taken), table.take_another(&taken)], pieces.map(Some));
+        assert_eq!(table.take_another(&taken), None);
+        assert_eq!(table.take(1 << 16), Some(taken));
     }
 }
