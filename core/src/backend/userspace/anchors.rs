@@ -5,7 +5,8 @@
 //! has anchors gives its pages back first. A segment that gets the file of another ([`super::kept`]) gets its anchors with it. fork copies
 //! anchors and table alike.
 //!
-//! No lock. Whoever replaces an anchor clears its id before it unmaps it; whoever has used one looks at the id again.
+//! No lock. Whoever replaces an anchor says so before it unmaps it; whoever has used one looks whether anybody has meanwhile: where it was, there
+//! may have been something else, and it be back by then.
 
 use core::sync::atomic::{
     AtomicU64,
@@ -32,6 +33,8 @@ struct Anchor {
     busy: AtomicU64,
     /// The file's size, which never changes.
     size: AtomicU64,
+    /// How often it was replaced.
+    changes: AtomicU64,
 }
 
 /// The process's anchors.
@@ -56,15 +59,15 @@ impl Anchors {
     /// A new mapping of `len` bytes of a file that has an anchor.
     pub fn attach(&self, id: i32, len: u64) -> Option<u64> {
         let anchor = self.of(id);
+        let changes = anchor.changes.load(SeqCst);
         if anchor.id.load(SeqCst) != id as u64 || len > anchor.size.load(SeqCst) {
             return None;
         }
-        let from = anchor.address.load(SeqCst);
-        let address = memory::duplicate(from, len).ok()?;
-        if anchor.id.load(SeqCst) == id as u64 && anchor.address.load(SeqCst) == from {
+        let address = memory::duplicate(anchor.address.load(SeqCst), len).ok()?;
+        if anchor.changes.load(SeqCst) == changes {
             return Some(address);
         }
-        // It was replaced meanwhile: this may be another's.
+        // This may be another's.
         memory::unmap(address, len);
         None
     }
@@ -86,10 +89,13 @@ impl Anchors {
     #[inline(never)]
     pub fn offer(&self, id: i32, size: u64, file: &File) {
         let anchor = self.of(id);
-        if anchor.seen.swap(id as u64, Relaxed) != id as u64 || anchor.busy.swap(1, SeqCst) != 0 {
+        let has_it = anchor.id.load(SeqCst) == id as u64;
+        if has_it || anchor.seen.swap(id as u64, Relaxed) != id as u64 || anchor.busy.swap(1, SeqCst) != 0 {
             return;
         }
+        // In this order: who has read the number and then found the id is told by the number.
         let had = anchor.id.swap(0, SeqCst) != 0;
+        anchor.changes.fetch_add(1, SeqCst);
         if had {
             memory::unmap(anchor.address.load(SeqCst), sys::page_size());
         }
