@@ -50,7 +50,7 @@ impl Registry {
             return;
         }
         let begun = self.begin();
-        let owned = Word { state: State::Owned, owner: own, ..word };
+        let owned = Word { state: State::Owned, owner: own, ..going(word) };
         if segment.advance(word, owned) {
             self.remove_file(&Found { index, segment, word: owned });
             segment.advance(owned, Word { has_file: false, ..word });
@@ -66,6 +66,7 @@ impl Registry {
             return true;
         }
         if word.has_file {
+            segment.word.store(going(word).to_u64(), SeqCst);
             self.remove_file(found);
             segment.word.store(Word { has_file: false, ..word }.to_u64(), SeqCst);
         }
@@ -81,6 +82,11 @@ impl Registry {
             && flags & MAY_BE_MAPPED == 0
             && (flags & WAS_MAPPED == 0 || self.empty_file(found))
     }
+}
+
+/// A word whose file is being removed: whoever takes the slot over from the dead does not keep it.
+fn going(word: Word) -> Word {
+    Word { has_file: false, may_have_file: true, ..word }
 }
 
 /// True if a free slot has the file for a new segment of so many `pages` and this `mode`.
