@@ -22,7 +22,7 @@ redhook::hook! {
                 return set(next::sigaction(), action, old);
             }
             if let Some(action) = action.as_ref() {
-                handler_comes(action.sa_sigaction);
+                handler_comes(number, action.sa_sigaction);
             }
             next::sigaction()(number, action, old)
         }
@@ -36,7 +36,7 @@ redhook::hook! {
             if number == SIGBUS && is_guarding() {
                 return set_handler(handler, libc::SA_RESTART, true);
             }
-            handler_comes(handler);
+            handler_comes(number, handler);
             next::signal()(number, handler)
         }
     }
@@ -49,7 +49,7 @@ redhook::hook! {
             if number == SIGBUS && is_guarding() {
                 return set_handler(handler, libc::SA_RESETHAND | libc::SA_NODEFER, false);
             }
-            handler_comes(handler);
+            handler_comes(number, handler);
             next::__sysv_signal()(number, handler)
         }
     }

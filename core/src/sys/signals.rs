@@ -1,6 +1,6 @@
 //! Signals that our own writing would raise, kept from the host; and all, where a handler of the host's must not come in.
 
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Keeps SIGPIPE and SIGXFSZ, which writing can raise and which kill by default, from a host that did not ask for our writing.
 pub struct HeldSignals {
@@ -64,39 +64,51 @@ impl Drop for HeldSignals {
     }
 }
 
-/// All signals blocked for the calling thread, until dropped: a handler must not come in where a lock is held. But SIGBUS, which is ours if the
-/// registry is cut short, and would end the host if it were blocked.
+/// Signals blocked for the calling thread, until dropped: a handler must not come in where a lock is held, or in the middle of a call. But none
+/// of those by which the kernel answers an instruction or a system call: a SIGBUS is ours if the registry is cut short, a sandbox may make
+/// the calls by SIGSYS, and where they are blocked they end the host.
 #[derive(Debug)]
 pub struct BlockedSignals {
     before: u64,
 }
 
 impl BlockedSignals {
-    /// Blocks them.
-    #[inline(never)]
+    /// Blocks all.
     pub fn block() -> BlockedSignals {
-        let mut before = 0;
-        set_mask(libc::SIG_BLOCK, !(1 << (libc::SIGBUS - 1)), Some(&mut before));
-        BlockedSignals { before }
+        BlockedSignals::of(!ANSWERS)
     }
 
-    /// Blocks them if the host has ever set a handler.
+    /// Blocks those for which the host has ever set a handler. What ends the host, as by Ctrl-C, does so in a call that waits, too.
+    pub fn block_handled() -> BlockedSignals {
+        BlockedSignals::of(HANDLED.load(Relaxed))
+    }
+
     #[inline(never)]
-    pub fn block_handlers() -> BlockedSignals {
-        if HAS_HANDLERS.load(Relaxed) { BlockedSignals::block() } else { BlockedSignals { before: NOT_BLOCKED } }
+    fn of(signals: u64) -> BlockedSignals {
+        let mut before = NOT_BLOCKED;
+        if signals != 0 {
+            set_mask(libc::SIG_BLOCK, signals, Some(&mut before));
+        }
+        BlockedSignals { before }
     }
 }
 
 /// What no mask is: SIGKILL can't be blocked.
 const NOT_BLOCKED: u64 = u64::MAX;
 
-static HAS_HANDLERS: AtomicBool = AtomicBool::new(false);
+const fn bit(signal: i32) -> u64 {
+    1 << (signal as u32 - 1)
+}
+
+const ANSWERS: u64 =
+    bit(libc::SIGBUS) | bit(libc::SIGSEGV) | bit(libc::SIGILL) | bit(libc::SIGFPE) | bit(libc::SIGTRAP) | bit(libc::SIGSYS);
+
+static HANDLED: AtomicU64 = AtomicU64::new(0);
 
 /// The host is about to set `handler` for a signal.
-#[inline]
-pub fn handler_comes(handler: libc::sighandler_t) {
-    if handler > libc::SIG_IGN {
-        HAS_HANDLERS.store(true, Relaxed);
+pub fn handler_comes(signal: i32, handler: libc::sighandler_t) {
+    if handler > libc::SIG_IGN && (1..=64).contains(&signal) {
+        HANDLED.fetch_or(bit(signal) & !ANSWERS, Relaxed);
     }
 }
 

@@ -10,7 +10,7 @@
 //! changed meanwhile, looks through the slots themselves. Totals that are made anew while others make and destroy may come out too
 //! high, never too low: then the mark stays raised, and they are made again.
 //!
-//! Signals but SIGBUS are blocked under the lock: a handler that came in could never get it. Without it they are if the host is known to have handlers.
+//! Signals are blocked under the lock: a handler that came in could never get it. Without it those are for which the host is known to have handlers.
 
 use core::sync::atomic::Ordering::SeqCst;
 

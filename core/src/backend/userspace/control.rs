@@ -44,7 +44,7 @@ impl Userspace {
     /// `buf` is the host's own, as it would give it to shmctl.
     #[inline(never)]
     pub(super) unsafe fn control(&self, shmid: i32, cmd: i32, buf: u64) -> Result<u64, Errno> {
-        let _whole = BlockedSignals::block_handlers();
+        let _whole = BlockedSignals::block_handled();
         if cmd < 0 || shmid < 0 {
             return Err(Errno::EINVAL);
         }

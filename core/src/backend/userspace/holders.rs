@@ -158,6 +158,15 @@ impl Registry {
 
     /// How many attaches a segment has. Those of the dead are given back.
     pub fn count(&self, found: &Found<'_>, asker: &mut Asker<'_>) -> u64 {
+        // Attaches may move while places are looked at, from one that was not to one that was: a fork notes the child's before the parent lets go
+        // of its own. That there are none has to be seen twice.
+        match self.count_once(found, asker) {
+            0 => self.count_once(found, asker),
+            count => count,
+        }
+    }
+
+    fn count_once(&self, found: &Found<'_>, asker: &mut Asker<'_>) -> u64 {
         let mut count = 0;
         self.find_place(found, |place| {
             let word = place.load(SeqCst);

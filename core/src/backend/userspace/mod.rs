@@ -173,7 +173,7 @@ impl Userspace {
     /// Shows `visit` the segment of each attach. A removed one is not destroyed here: that takes a life, which the caller may be about to get.
     #[inline(never)]
     fn for_each_attached(&self, visit: &dyn Fn(&Found<'_>)) {
-        self.attachments.for_each(&mut |attachment| _ = self.in_slot(attachment.shmid).as_ref().map(visit));
+        self.attachments.for_each(&mut |attachment| _ = self.held(attachment.shmid).as_ref().map(visit));
     }
 
     /// Notes `count` more attaches of `life`.
@@ -216,10 +216,17 @@ impl Userspace {
     /// As [`Userspace::found`], or one that nobody holds any more.
     #[inline(always)]
     fn in_slot(&self, shmid: i32) -> Option<Found<'_>> {
+        self.held(shmid).filter(|found| found.word.is_there())
+    }
+
+    /// The segment of something attached: it may be somebody's own for a moment, who looks whether it can go.
+    #[inline(always)]
+    fn held(&self, shmid: i32) -> Option<Found<'_>> {
         let (index, sequence) = split(shmid)?;
         let segment = self.registry.segment(index)?;
         let word = segment.load();
-        (word.is_there() && word.sequence == sequence).then_some(Found { index, segment, word })
+        let is_one = matches!(word.state, State::Live | State::Removed | State::Owned) && word.sequence == sequence;
+        is_one.then_some(Found { index, segment, word })
     }
 
     /// How many attaches a segment has.
@@ -247,7 +254,7 @@ impl Userspace {
 
     #[inline(never)]
     fn get(&self, key: i32, size: u64, flags: i32) -> Result<u64, Errno> {
-        let _whole = BlockedSignals::block_handlers();
+        let _whole = BlockedSignals::block_handled();
         if key != libc::IPC_PRIVATE {
             while let Some(found) = self.registry.find(key) {
                 let (index, segment) = found;
@@ -430,7 +437,7 @@ impl Userspace {
 
     #[inline(never)]
     fn attach(&self, shmid: i32, addr: u64, flags: i32) -> Result<u64, Errno> {
-        let _whole = BlockedSignals::block_handlers();
+        let _whole = BlockedSignals::block_handled();
         if shmid < 0 {
             return Err(Errno::EINVAL);
         }
@@ -496,7 +503,7 @@ impl Userspace {
 
     #[inline(never)]
     fn detach(&self, addr: u64) -> Result<u64, Errno> {
-        let _whole = BlockedSignals::block_handlers();
+        let _whole = BlockedSignals::block_handled();
         if !addr.is_multiple_of(self.page_size) {
             return Err(Errno::EINVAL);
         }
@@ -516,7 +523,7 @@ impl Userspace {
     #[inline(never)]
     fn give_back(&self, shmid: i32) {
         // Without a life the caller holds nothing.
-        if let Some(found) = self.found(shmid)
+        if let Some(found) = self.held(shmid)
             && let Ok(life) = self.life()
         {
             self.registry.notice_deaths(&found, life);
@@ -543,7 +550,7 @@ impl Userspace {
 
     /// The calling process is about to fork: the child's attaches are counted before fork returns.
     pub fn fork_begins(&self) {
-        let _whole = BlockedSignals::block_handlers();
+        let _whole = BlockedSignals::block_handled();
         let attached = self.attachments.state();
         let claimed = match self.own.get().filter(|_| self.has_attached()).map(|own| self.claim_for_child(own)) {
             None => None,

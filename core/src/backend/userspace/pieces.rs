@@ -38,7 +38,7 @@ impl Userspace {
     /// Makes the host's `change`, which puts an end to whatever is mapped in `len` bytes from `start`.
     #[inline(never)]
     pub fn unmapping(&self, start: u64, len: u64, change: Change<'_>) {
-        let _whole = BlockedSignals::block_handlers();
+        let _whole = BlockedSignals::block_handled();
         self.replacing(range(start, self.pages(len)), change);
     }
 
@@ -87,7 +87,7 @@ impl Userspace {
     #[inline(never)]
     fn recount(&self, shmid: i32, count: u32) {
         if count > 0
-            && let Some(found) = self.found(shmid)
+            && let Some(found) = self.held(shmid)
             && let Ok(life) = self.life()
         {
             // Without room for it the count is too low: there is nobody to tell.
@@ -102,7 +102,7 @@ impl Userspace {
     /// Makes the host's mremap, which `change` is.
     #[inline(never)]
     pub fn moving(&self, what: Move, change: Change<'_>) {
-        let _whole = BlockedSignals::block_handlers();
+        let _whole = BlockedSignals::block_handled();
         let (old_len, new_len) = (self.pages(what.old_len), self.pages(what.new_len));
         // With an old length of 0, what is mapped at the address is mapped once more.
         let old = range(what.old, old_len.max(self.page_size));

@@ -137,7 +137,7 @@ impl Userspace {
     /// EACCES: the caller may not write it. Else what a file in memory or in the namespace's directory fails with.
     #[inline(never)]
     pub fn open_proc(&self, file: ProcFile, flags: i32) -> Result<File, Errno> {
-        let _whole = BlockedSignals::block_handlers();
+        let _whole = BlockedSignals::block_handled();
         self.settle_limits();
         self.force();
         match file {
