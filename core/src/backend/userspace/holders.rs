@@ -32,6 +32,11 @@ impl Found<'_> {
         id(self.index, self.word.sequence)
     }
 
+    /// True if its slot is no later segment's.
+    fn has_the_slot(&self) -> bool {
+        self.segment.load().sequence == self.word.sequence
+    }
+
     /// True if it is this very segment still, removed or not.
     pub fn is_still_there(&self) -> bool {
         let now = self.segment.load();
@@ -110,9 +115,13 @@ impl Registry {
     /// Notes `count` more attaches of `life` in one place, if it is free or its own.
     fn hold_in(&self, place: &AtomicU64, found: &Found<'_>, life: Life, count: u32) -> bool {
         let word = place.load(SeqCst);
-        let before = match Holder::from_u64(word).filter(|holder| found.owns(*holder)) {
+        let before = match Holder::from_u64(word) {
             None => 0,
-            Some(holder) if holder.life() == life && u64::from(holder.count + count) <= MOST_HELD => holder.count,
+            // Of a segment before this one; of one after it if the slot has another by now, which must not lose its holder.
+            Some(holder) if !found.owns(holder) && found.has_the_slot() => 0,
+            Some(holder) if found.owns(holder) && holder.life() == life && u64::from(holder.count + count) <= MOST_HELD => {
+                holder.count
+            }
             Some(_) => return false,
         };
         place.compare_exchange(word, life.holds(before + count, found.word.sequence).to_u64(), SeqCst, SeqCst).is_ok()
@@ -420,4 +429,34 @@ pub enum Use {
     Taken,
     /// Nobody's any more; what its `next` says.
     Left(u64),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use crate::backend::userspace::Userspace;
+
+    /// Whoever found a segment may come to note itself when the slot has another, which is attached.
+    #[test]
+    fn a_late_holder_takes_no_place_of_the_next_segment() {
+        let place = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
+        let backend = Userspace::open(place.path()).unwrap();
+        let create = || backend.get(libc::IPC_PRIVATE, 4096, 0o600).unwrap() as i32;
+        let late = backend.found(create()).unwrap();
+        backend.remove(late.id()).unwrap();
+        let next = loop {
+            let next = backend.found(create()).unwrap();
+            if next.index == late.index {
+                break next;
+            }
+            backend.remove(next.id()).unwrap();
+        };
+        let address = backend.attach(next.id(), 0, 0).unwrap();
+        let other = backend.registry.claim_life(1).unwrap();
+        backend.registry.hold(&late, other.life, 1, &mut 0).unwrap();
+        assert_eq!(backend.nattch(&next), 1);
+        backend.detach(address).unwrap();
+    }
 }
